@@ -1,0 +1,10 @@
+//! The kernel form: tiles, memory, roles and the loop over chunks.
+
+mod check;
+mod def;
+mod eval;
+mod print;
+
+pub use check::{Checked, check};
+pub use def::*;
+pub use eval::{Rounding, eval};
