@@ -3,8 +3,12 @@
 mod check;
 mod def;
 mod eval;
+mod hazard;
 mod print;
+mod stmt;
 
 pub use check::{Checked, check};
 pub use def::*;
 pub use eval::{Rounding, eval};
+pub use hazard::Hazards;
+pub use stmt::*;

@@ -1,1 +1,198 @@
-//! How a kernel prints.
+//! How a kernel prints: one line a tile and a statement; stable, for snapshots and `explain`.
+
+use super::{
+    Arg, Band, Body, CopyMap, Expr, Kernel, Mma, Over, Place, Start, Stmt, Swizzle, Sync, TileId,
+    Unit, View,
+};
+use std::fmt::{self, Write as _};
+
+impl fmt::Display for Kernel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
+            "kernel {} schedule={} chunk={} parts={} shared={} layout={:?}",
+            self.name, self.schedule, self.chunk, self.parts, self.shared_bytes, self.layout
+        )?;
+        for p in &self.params {
+            let by = format!("{:?}", p.sharing).to_lowercase();
+            let flags = [(p.split, " split"), (p.transposed, " transposed")];
+            let flags: String = flags.iter().filter(|x| x.0).map(|x| x.1).collect();
+            let dims = format!("[{}, {}]", p.rows, p.cols);
+            writeln!(
+                f,
+                "  param {} {:?} {} {dims} by {by} align {}{flags}",
+                p.name, p.kind, p.dtype, p.align
+            )?;
+        }
+        for (i, t) in self.tiles.iter().enumerate() {
+            let carried = if self.carried.contains(&TileId(i)) { " carried" } else { "" };
+            writeln!(
+                f,
+                "  tile {} {} [{}, {}] {}{carried}",
+                t.name,
+                t.dtype,
+                t.rows,
+                t.cols,
+                place(&t.place)
+            )?;
+        }
+        for b in &self.mbarriers {
+            writeln!(f, "  mbarrier {} count {} stages {}", b.name, b.count, b.stages)?;
+        }
+        for role in &self.roles {
+            let registers = role.registers.map_or(String::new(), |r| format!(" registers {r}"));
+            writeln!(f, "  role {} warps {}{registers}", role.name, role.warps)?;
+            for (part, stmts) in
+                [("setup", &role.setup), ("body", &role.body), ("finish", &role.finish)]
+            {
+                writeln!(f, "    {part}:")?;
+                for s in stmts {
+                    writeln!(f, "      {}", self.stmt(s))?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn place(place: &Place) -> String {
+    match place {
+        Place::Columns => "columns".to_owned(),
+        Place::Shared(s) => {
+            let stages = if s.stages > 1 {
+                format!(" x{} by {}", s.stages, s.stage_bytes)
+            } else {
+                String::new()
+            };
+            let swizzle = match s.swizzle {
+                Swizzle::None => "",
+                Swizzle::Xor128 => " xor128",
+            };
+            format!(
+                "shared @{} pitch {} padded {}x{}{stages}{swizzle}",
+                s.offset, s.pitch, s.padded_rows, s.padded_cols
+            )
+        }
+    }
+}
+
+impl Kernel {
+    fn view(&self, v: View) -> String {
+        let [blocks, rows, cols] = self.shape(v);
+        let name = &self.tile(v.tile).name;
+        if blocks == 1 { name.clone() } else { format!("{name}<{blocks}x{rows}x{cols}>") }
+    }
+
+    fn arg(&self, a: Arg) -> String {
+        format!("{}{}", self.view(a.view), if a.transposed { "'" } else { "" })
+    }
+
+    fn product(&self, m: &Mma) -> String {
+        let operand = |o: super::Operand| {
+            format!("{}{}", self.view(o.view), if o.transposed { "'" } else { "" })
+        };
+        let start = match m.start {
+            Start::Zero => String::new(),
+            Start::Dst => format!("{} + ", self.view(m.dst)),
+            Start::Tile(v) => format!("{} + ", self.view(v)),
+        };
+        let band = match m.band {
+            Band::Full => "",
+            Band::Lower => " lower",
+            Band::Upper => " upper",
+        };
+        let unit = match m.unit {
+            Unit::Tensor => "mma",
+            Unit::Scalar => "fma",
+        };
+        let sum = format!("{start}{} {}", operand(m.a), operand(m.b));
+        let then = m
+            .then
+            .as_ref()
+            .map_or(String::new(), |b| format!(" then {}", self.body(b, Some("sum"))));
+        format!("{} = {unit}{band} {sum}{then}", self.view(m.dst))
+    }
+
+    fn body(&self, body: &Body, sum: Option<&str>) -> String {
+        let mut args: Vec<String> = sum.iter().map(|s| (*s).to_owned()).collect();
+        args.extend(body.args.iter().map(|a| self.arg(*a)));
+        expression(&body.expr, &args)
+    }
+
+    /// One statement as text.
+    pub fn stmt(&self, stmt: &Stmt) -> String {
+        let v = |v: &View| self.view(*v);
+        match stmt {
+            Stmt::Load { dst, param, ahead } => {
+                let ahead = if *ahead > 0 { format!(" ahead {ahead}") } else { String::new() };
+                format!("load {} <- {}{ahead}", self.tile(*dst).name, self.param(*param).name)
+            }
+            Stmt::Store { param, src } => {
+                format!("store {} <- {}", self.param(*param).name, self.tile(*src).name)
+            }
+            Stmt::Commit => "commit".to_owned(),
+            Stmt::WaitLoads { pending } => format!("wait loads, {pending} pending"),
+            Stmt::Sync(Sync::Cta) => "barrier".to_owned(),
+            Stmt::Sync(Sync::Role) => "barrier of role".to_owned(),
+            Stmt::Sync(Sync::Arrive(b)) => format!("arrive {}", self.mbarriers[*b].name),
+            Stmt::Sync(Sync::Wait(b)) => format!("wait {}", self.mbarriers[*b].name),
+            Stmt::Sync(Sync::ProxyFence) => "proxy fence".to_owned(),
+            Stmt::Fill { dst, value } => format!("{} = {value}", self.tile(*dst).name),
+            Stmt::Map { dst, body } => format!("{} = {}", v(dst), self.body(body, None)),
+            Stmt::Mma(m) => self.product(m),
+            Stmt::Reduce { dst, src, over: Over::Cols } => {
+                format!("{} = sum over columns {}", v(dst), v(src))
+            }
+            Stmt::Reduce { dst, src, over: Over::Rows } => {
+                format!("{} = sum over rows {}", v(dst), v(src))
+            }
+            Stmt::Run { dst, src, mask } => format!("{} = run {mask} {}", v(dst), v(src)),
+            Stmt::Score { dst, p, a, to, from, mask, unit: _ } => {
+                format!("{} = score {mask} {} {} decay {} - {}", v(dst), v(p), v(a), v(to), v(from))
+            }
+            Stmt::Mix { dst, w, y, to, from, mask } => {
+                format!("{} = mix {mask} {} {} decay {} - {}", v(dst), v(w), v(y), v(to), v(from))
+            }
+            Stmt::Inverse { dst, src, upper } => {
+                format!("{} = inverse {}{}", v(dst), if *upper { "upper " } else { "" }, v(src))
+            }
+            Stmt::Copy { dst, src, map } => {
+                format!("{} = copy {} {}", v(dst), v(src), copy_map(*map))
+            }
+        }
+    }
+}
+
+fn copy_map(map: CopyMap) -> String {
+    match map {
+        CopyMap::Whole => String::new(),
+        CopyMap::Rows { dst_first, src_first, count } => {
+            format!("rows {src_first}+{count} to {dst_first}")
+        }
+        CopyMap::Cols { dst_first, src_first, count } => {
+            format!("columns {src_first}+{count} to {dst_first}")
+        }
+        CopyMap::OntoDiagonal { per } => format!("onto diagonal, {per} each"),
+        CopyMap::FromDiagonal { per } => format!("from diagonal, {per} each"),
+        CopyMap::Transpose => "transposed".to_owned(),
+    }
+}
+
+fn expression(expr: &Expr, args: &[String]) -> String {
+    let e = |x: &Expr| expression(x, args);
+    match expr {
+        Expr::Arg(i) => args[*i].clone(),
+        Expr::Const(x) => x.to_string(),
+        Expr::Unary(f, a) => format!("{}({})", f.name(), e(a)),
+        Expr::Binary(f, a, b) => format!("{}({}, {})", f.name(), e(a), e(b)),
+        Expr::Select(c, a, b) => format!("select({}, {}, {})", e(c), e(a), e(b)),
+        Expr::Keep { mask, row_step, col_step, value } => {
+            let mut text = format!("keep_{mask}");
+            if (*row_step, *col_step) != (1, 1) {
+                write!(text, "_{row_step}x{col_step}").expect("writing to a string");
+            }
+            format!("{text}({})", e(value))
+        }
+        Expr::Live { rows: _, value } => format!("live({})", e(value)),
+    }
+}

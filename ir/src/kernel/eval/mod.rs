@@ -1,0 +1,256 @@
+//! What a kernel means: it is run tile by tile on the CPU, with or without real rounding.
+//!
+//! Every instance (sequence, head, part) starts with tiles of NaN, so that a read of something
+//! never written shows. Statements of one role run in order; with several roles, each runs until
+//! it waits for an mbarrier that is not complete, then the next one runs.
+
+mod stmt;
+
+use super::{Checked, Kernel, Param, ParamKind, Stmt, Sync, TileId};
+use crate::problem::{Array, Arrays, Problem};
+use crate::step::Sharing;
+use std::collections::BTreeMap;
+
+/// Whether tiles round to their dtype.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rounding {
+    /// Doubles everywhere: tests the schedule alone.
+    Exact,
+    /// Inputs, tiles and outputs round to their dtypes: what the hardware would give.
+    Stored,
+}
+
+/// Runs the kernel on a problem; returns its outputs and final states by name.
+///
+/// # Panics
+/// If an input array is missing or mis-shaped (the driver checks the user's arrays before).
+pub fn eval(kernel: &Checked, problem: &Problem, inputs: &Arrays, rounding: Rounding) -> Arrays {
+    let mut outputs: Vec<Option<Array>> =
+        kernel.params.iter().map(|p| output_shape(p, problem).map(|s| Array::zeros(&s))).collect();
+    for sequence in 0..problem.sequences() {
+        for head in 0..problem.heads {
+            for part in 0..kernel.parts {
+                let at = Instance { sequence, head, part };
+                let mut run = Run::new(kernel, problem, inputs, rounding, at);
+                run.all(&mut outputs);
+            }
+        }
+    }
+    let named = kernel.params.iter().zip(outputs);
+    named.filter_map(|(p, a)| a.map(|a| (p.name.clone(), a))).collect()
+}
+
+fn output_shape(param: &Param, problem: &Problem) -> Option<Vec<usize>> {
+    let outer = match param.kind {
+        ParamKind::TokenOut => problem.tokens(),
+        ParamKind::StateOut => problem.sequences(),
+        ParamKind::TokenIn | ParamKind::ModelIn | ParamKind::StateIn => return None,
+    };
+    Some(vec![outer, problem.heads, param.rows, param.cols])
+}
+
+/// Which sequence, head and part of the value axis.
+#[derive(Clone, Copy)]
+struct Instance {
+    sequence: usize,
+    head: usize,
+    part: usize,
+}
+
+/// One instance of the kernel while it runs.
+struct Run<'a> {
+    kernel: &'a Kernel,
+    problem: &'a Problem,
+    inputs: &'a Arrays,
+    rounding: Rounding,
+    at: Instance,
+    /// Elements of each tile's instances, row-major without padding.
+    tiles: Vec<Vec<Vec<f64>>>,
+    /// The chunk that each tile instance of the running statement belongs to.
+    chunk: usize,
+    /// Arrivals at (mbarrier, chunk).
+    arrivals: BTreeMap<(usize, usize), usize>,
+}
+
+impl<'a> Run<'a> {
+    fn new(
+        kernel: &'a Kernel,
+        problem: &'a Problem,
+        inputs: &'a Arrays,
+        rounding: Rounding,
+        at: Instance,
+    ) -> Self {
+        let instances = |t: &super::Tile| t.shared().map_or(1, |s| s.stages);
+        let fresh = |t: &super::Tile| vec![vec![f64::NAN; t.rows * t.cols]; instances(t)];
+        let tiles = kernel.tiles.iter().map(fresh).collect();
+        let arrivals = BTreeMap::new();
+        Self { kernel, problem, inputs, rounding, at, tiles, chunk: 0, arrivals }
+    }
+
+    fn first_token(&self) -> usize {
+        self.problem.cu_seqlens[self.at.sequence]
+    }
+
+    fn length(&self) -> usize {
+        self.problem.cu_seqlens[self.at.sequence + 1] - self.first_token()
+    }
+
+    /// Tokens of a chunk that exist.
+    fn live(&self, chunk: usize) -> usize {
+        self.length().saturating_sub(chunk * self.kernel.chunk).min(self.kernel.chunk)
+    }
+
+    /// Runs every role to its end.
+    fn all(&mut self, outputs: &mut [Option<Array>]) {
+        let chunks = self.length().div_ceil(self.kernel.chunk);
+        let kernel = self.kernel;
+        let mut streams: Vec<Vec<(usize, &Stmt)>> = Vec::new();
+        for role in &kernel.roles {
+            let setup = role.setup.iter().map(|s| (0, s));
+            let body = (0..chunks).flat_map(|c| role.body.iter().map(move |s| (c, s)));
+            let finish = role.finish.iter().map(|s| (chunks.saturating_sub(1), s));
+            streams.push(setup.chain(body).chain(finish).collect());
+        }
+        let mut next = vec![0; streams.len()];
+        while next.iter().zip(&streams).any(|(n, s)| *n < s.len()) {
+            let mut moved = false;
+            for (role, stream) in streams.iter().enumerate() {
+                while let Some((chunk, stmt)) = stream.get(next[role]) {
+                    if !self.ready(*chunk, stmt) {
+                        break;
+                    }
+                    self.chunk = *chunk;
+                    self.step(stmt, role, outputs);
+                    next[role] += 1;
+                    moved = true;
+                }
+            }
+            assert!(moved, "a checked kernel's roles do not wait for each other in a circle");
+        }
+    }
+
+    /// Whether a role may pass the statement now.
+    fn ready(&self, chunk: usize, stmt: &Stmt) -> bool {
+        match stmt {
+            Stmt::Sync(Sync::Wait(barrier)) => {
+                let arrived = self.arrivals.get(&(*barrier, chunk)).copied().unwrap_or(0);
+                arrived >= self.kernel.mbarriers[*barrier].count
+            }
+            _ => true,
+        }
+    }
+
+    fn step(&mut self, stmt: &Stmt, role: usize, outputs: &mut [Option<Array>]) {
+        match stmt {
+            Stmt::Sync(Sync::Arrive(barrier)) => {
+                let threads = 32 * self.kernel.roles[role].warps;
+                *self.arrivals.entry((*barrier, self.chunk)).or_default() += threads;
+            }
+            Stmt::Sync(_) | Stmt::Commit | Stmt::WaitLoads { .. } => {}
+            Stmt::Load { dst, param, ahead } => self.load(*dst, param.0, self.chunk + ahead),
+            Stmt::Store { param, src } => {
+                let out = outputs[param.0].as_mut().expect("a checked store goes to an output");
+                self.store(*src, param.0, out);
+            }
+            compute => self.compute(compute),
+        }
+    }
+
+    /// Index of the tile instance that a chunk uses.
+    fn slot(&self, tile: TileId, chunk: usize) -> usize {
+        chunk % self.tiles[tile.0].len()
+    }
+
+    /// Elements of a tile for the running chunk.
+    fn data(&self, tile: TileId) -> &[f64] {
+        &self.tiles[tile.0][self.slot(tile, self.chunk)]
+    }
+
+    /// Replaces elements of a tile for the running chunk, rounding them.
+    fn put(&mut self, tile: TileId, data: Vec<f64>) {
+        let slot = self.slot(tile, self.chunk);
+        self.put_at(tile, slot, data);
+    }
+
+    fn put_at(&mut self, tile: TileId, slot: usize, mut data: Vec<f64>) {
+        if self.rounding == Rounding::Stored {
+            let dtype = self.kernel.tile(tile).dtype;
+            data.iter_mut().for_each(|x| *x = dtype.round(*x));
+        }
+        self.tiles[tile.0][slot] = data;
+    }
+
+    /// First element and stride of one token, model entry or state of a param in its array.
+    fn row_of(&self, param: &Param, outer: usize) -> usize {
+        let (heads, head) = match param.sharing {
+            Sharing::Head => (self.problem.heads, self.at.head),
+            Sharing::Group => (self.problem.groups, self.problem.group_of(self.at.head)),
+        };
+        let inner = param.rows * param.cols;
+        match param.kind {
+            ParamKind::ModelIn => head * inner,
+            _ => (outer * heads + head) * inner,
+        }
+    }
+
+    /// Offset of element `(row, col)` of this part within one token, model entry or state.
+    fn element(&self, param: &Param, tile_cols: usize, row: usize, col: usize) -> Option<usize> {
+        let col = if param.split { self.at.part * tile_cols + col } else { col };
+        if col >= param.cols {
+            return None;
+        }
+        Some(if param.transposed { col * param.rows + row } else { row * param.cols + col })
+    }
+
+    fn load(&mut self, dst: TileId, param: usize, chunk: usize) {
+        let param = &self.kernel.params[param];
+        let tile = self.kernel.tile(dst);
+        let slot = self.slot(dst, chunk);
+        let Some(array) = self.inputs.get(&param.name) else {
+            assert!(param.kind == ParamKind::StateIn, "input `{}` was not given", param.name);
+            return;
+        };
+        let (rows, first) = match param.kind {
+            ParamKind::TokenIn => (self.live(chunk) * param.rows, self.first_token()),
+            _ => (param.rows, self.at.sequence),
+        };
+        let mut data = vec![0.0; tile.rows * tile.cols];
+        for row in 0..rows.min(tile.rows) {
+            let outer = match param.kind {
+                ParamKind::TokenIn => first + chunk * self.kernel.chunk + row / param.rows,
+                _ => first,
+            };
+            let base = self.row_of(param, outer);
+            for col in 0..tile.cols {
+                if let Some(at) = self.element(param, tile.cols, row % param.rows, col) {
+                    let x = array.data[base + at];
+                    let stored = self.rounding == Rounding::Stored;
+                    data[row * tile.cols + col] = if stored { param.dtype.round(x) } else { x };
+                }
+            }
+        }
+        self.put_at(dst, slot, data);
+    }
+
+    fn store(&self, src: TileId, param: usize, out: &mut Array) {
+        let param = &self.kernel.params[param];
+        let tile = self.kernel.tile(src);
+        let token = param.kind == ParamKind::TokenOut;
+        let rows = if token { self.live(self.chunk) * param.rows } else { param.rows };
+        for row in 0..rows {
+            let outer = if token {
+                self.first_token() + self.chunk * self.kernel.chunk + row / param.rows
+            } else {
+                self.at.sequence
+            };
+            let base = self.row_of(param, outer);
+            for col in 0..tile.cols {
+                if let Some(at) = self.element(param, tile.cols, row % param.rows, col) {
+                    let x = self.data(src)[row * tile.cols + col];
+                    let stored = self.rounding == Rounding::Stored;
+                    out.data[base + at] = if stored { param.dtype.round(x) } else { x };
+                }
+            }
+        }
+    }
+}

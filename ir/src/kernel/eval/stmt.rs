@@ -1,0 +1,241 @@
+//! The meaning of each statement that computes, on whole tiles.
+
+use super::Run;
+use crate::kernel::{Arg, Body, CopyMap, Expr, Mma, Operand, Over, Start, Stmt, View};
+use crate::seq::Mask;
+
+/// The elements of a view with its shape `[blocks, rows, cols]`.
+struct Block<'a> {
+    data: &'a [f64],
+    shape: [usize; 3],
+}
+
+impl Block<'_> {
+    fn at(&self, block: usize, row: usize, col: usize) -> f64 {
+        self.data[(block * self.shape[1] + row) * self.shape[2] + col]
+    }
+}
+
+/// Where a pointwise expression is evaluated.
+#[derive(Clone, Copy)]
+struct Spot {
+    shape: [usize; 3],
+    index: [usize; 3],
+}
+
+fn elements(shape: [usize; 3]) -> impl Iterator<Item = [usize; 3]> {
+    let [blocks, rows, cols] = shape;
+    (0..blocks).flat_map(move |b| (0..rows).flat_map(move |r| (0..cols).map(move |c| [b, r, c])))
+}
+
+impl Run<'_> {
+    fn block(&self, view: View) -> Block<'_> {
+        Block { data: self.data(view.tile), shape: self.kernel.shape(view) }
+    }
+
+    /// Runs a statement that computes one tile from others.
+    pub(super) fn compute(&mut self, stmt: &Stmt) {
+        match stmt {
+            Stmt::Fill { dst, value } => {
+                let tile = self.kernel.tile(*dst);
+                self.put(*dst, vec![*value; tile.rows * tile.cols]);
+            }
+            Stmt::Map { dst, body } => {
+                let shape = self.kernel.shape(*dst);
+                let value = |index| self.value(&body.expr, body, Spot { shape, index }, None);
+                self.put(dst.tile, elements(shape).map(value).collect());
+            }
+            Stmt::Mma(m) => self.product(m),
+            Stmt::Reduce { dst, src, over } => self.reduce(*dst, *src, *over),
+            Stmt::Run { dst, src, mask } => self.running_sum(*dst, *src, *mask),
+            Stmt::Score { dst, p, a, to, from, mask, unit: _ } => {
+                self.score(*dst, [*p, *a, *to, *from], *mask);
+            }
+            Stmt::Mix { dst, w, y, to, from, mask } => self.mix(*dst, [*w, *y, *to, *from], *mask),
+            Stmt::Inverse { dst, src, upper } => self.inverse(*dst, *src, *upper),
+            Stmt::Copy { dst, src, map } => self.copy(*dst, *src, *map),
+            Stmt::Load { .. }
+            | Stmt::Store { .. }
+            | Stmt::Commit
+            | Stmt::WaitLoads { .. }
+            | Stmt::Sync(_) => unreachable!("handled by the caller"),
+        }
+    }
+
+    /// Value of an expression; `sum` is argument 0 of a product's `then`.
+    fn value(&self, expr: &Expr, body: &Body, spot: Spot, sum: Option<f64>) -> f64 {
+        let value = |e: &Expr| self.value(e, body, spot, sum);
+        match expr {
+            Expr::Arg(i) => match (sum, *i) {
+                (Some(sum), 0) => sum,
+                (Some(_), i) => self.argument(body.args[i - 1], spot),
+                (None, i) => self.argument(body.args[i], spot),
+            },
+            Expr::Const(x) => *x,
+            Expr::Unary(f, a) => f.eval(value(a)),
+            Expr::Binary(f, a, b) => f.eval(value(a), value(b)),
+            Expr::Select(c, a, b) => value(if value(c) == 0.0 { b } else { a }),
+            Expr::Keep { mask, row_step, col_step, value: inner } => {
+                let holds = mask.holds(spot.index[1] / row_step, spot.index[2] / col_step);
+                if holds { value(inner) } else { 0.0 }
+            }
+            Expr::Live { rows, value: inner } => {
+                let row = spot.index[0] * spot.shape[1] + spot.index[1];
+                let exists = row / rows < self.live(self.chunk);
+                if exists { value(inner) } else { 0.0 }
+            }
+        }
+    }
+
+    fn argument(&self, arg: Arg, spot: Spot) -> f64 {
+        let block = self.block(arg.view);
+        let [b, r, c] = spot.index;
+        let [blocks, rows, cols] = spot.shape;
+        let (row, col, rows, cols) =
+            if arg.transposed { (c, r, cols, rows) } else { (r, c, rows, cols) };
+        let [ab, ar, ac] = block.shape;
+        block.at(b * ab / blocks, row * ar / rows, col * ac / cols)
+    }
+
+    fn product(&mut self, m: &Mma) {
+        let shape = self.kernel.shape(m.dst);
+        let (a, b) = (self.block(m.a.view), self.block(m.b.view));
+        let at = |block: &Block<'_>, o: Operand, n: usize, i: usize, j: usize| {
+            let n = n * block.shape[0] / shape[0];
+            if o.transposed { block.at(n, j, i) } else { block.at(n, i, j) }
+        };
+        let inner = if m.a.transposed { a.shape[1] } else { a.shape[2] };
+        let mut out = Vec::with_capacity(shape.iter().product());
+        for index in elements(shape) {
+            let [n, i, j] = index;
+            let start = match m.start {
+                Start::Zero => 0.0,
+                Start::Dst => self.block(m.dst).at(n, i, j),
+                Start::Tile(view) => self.block(view).at(n, i, j),
+            };
+            let sum = (0..inner)
+                .map(|k| at(&a, m.a, n, i, k) * at(&b, m.b, n, k, j))
+                .fold(start, |sum, x| sum + x);
+            let spot = Spot { shape, index };
+            out.push(match &m.then {
+                Some(body) => self.value(&body.expr, body, spot, Some(sum)),
+                None => sum,
+            });
+        }
+        self.put(m.dst.tile, out);
+    }
+
+    fn reduce(&mut self, dst: View, src: View, over: Over) {
+        let shape = self.kernel.shape(dst);
+        let block = self.block(src);
+        let [_, rows, cols] = block.shape;
+        let per = rows / shape[1];
+        let sum = |[b, r, c]: [usize; 3]| match over {
+            Over::Cols => (0..cols).map(|k| block.at(b, r, k)).sum::<f64>(),
+            Over::Rows => (0..per).map(|k| block.at(b, r * per + k, c)).sum::<f64>(),
+        };
+        let out = elements(shape).map(sum).collect();
+        self.put(dst.tile, out);
+    }
+
+    fn running_sum(&mut self, dst: View, src: View, mask: Mask) {
+        let shape = self.kernel.shape(dst);
+        let block = self.block(src);
+        let sum = |[b, t, c]: [usize; 3]| {
+            (0..shape[1]).filter(|s| mask.holds(t, *s)).map(|s| block.at(b, s, c)).sum::<f64>()
+        };
+        let out = elements(shape).map(sum).collect();
+        self.put(dst.tile, out);
+    }
+
+    fn score(&mut self, dst: View, [p, a, to, from]: [View; 4], mask: Mask) {
+        let shape = self.kernel.shape(dst);
+        let (p, a, to, from) = (self.block(p), self.block(a), self.block(to), self.block(from));
+        let (per_t, per_s) = (p.shape[1] / to.shape[1], a.shape[1] / from.shape[1]);
+        let value = |[b, t, s]: [usize; 3]| {
+            let (step_t, step_s) = (t / per_t, s / per_s);
+            if !mask.holds(step_t, step_s) {
+                return 0.0;
+            }
+            let decay = |c: usize| (to.at(b, step_t, c) - from.at(b, step_s, c)).exp();
+            (0..p.shape[2]).map(|c| p.at(b, t, c) * a.at(b, s, c) * decay(c)).sum()
+        };
+        let out = elements(shape).map(value).collect();
+        self.put(dst.tile, out);
+    }
+
+    fn mix(&mut self, dst: View, [w, y, to, from]: [View; 4], mask: Mask) {
+        let shape = self.kernel.shape(dst);
+        let (w, y, to, from) = (self.block(w), self.block(y), self.block(to), self.block(from));
+        let (per_t, per_s) = (w.shape[1] / to.shape[1], y.shape[1] / from.shape[1]);
+        let value = |[b, t, v]: [usize; 3]| {
+            let held = (0..y.shape[1]).filter(|s| mask.holds(t / per_t, s / per_s));
+            held.map(|s| {
+                let decay = (to.at(b, t / per_t, v) - from.at(b, s / per_s, v)).exp();
+                w.at(b, t, s) * y.at(b, s, v) * decay
+            })
+            .sum()
+        };
+        let out = elements(shape).map(value).collect();
+        self.put(dst.tile, out);
+    }
+
+    fn inverse(&mut self, dst: View, src: View, upper: bool) {
+        let [blocks, n, _] = self.kernel.shape(dst);
+        let l = self.block(src);
+        let mut out = vec![0.0; blocks * n * n];
+        for b in 0..blocks {
+            let x = &mut out[b * n * n..(b + 1) * n * n];
+            for step in 0..n {
+                let i = if upper { n - 1 - step } else { step };
+                for j in 0..n {
+                    let earlier = if upper { i + 1..n } else { 0..i };
+                    // Row i of (I - L)^-1 is e_i + sum_k L_ik (row k), with the unit left out.
+                    let through: f64 = earlier.map(|k| l.at(b, i, k) * x[k * n + j]).sum();
+                    let own =
+                        if (upper && j > i) || (!upper && j < i) { l.at(b, i, j) } else { 0.0 };
+                    x[i * n + j] = through + own;
+                }
+            }
+        }
+        self.put(dst.tile, out);
+    }
+
+    fn copy(&mut self, dst: View, src: View, map: CopyMap) {
+        let (to, from) = (self.kernel.shape(dst), self.kernel.shape(src));
+        let source = self.block(src);
+        let mut out = self.data(dst.tile).to_vec();
+        let mut set = |[b, r, c]: [usize; 3], x: f64| out[(b * to[1] + r) * to[2] + c] = x;
+        match map {
+            CopyMap::Whole => {
+                elements(from).for_each(|[b, r, c]| set([b, r, c], source.at(b, r, c)))
+            }
+            CopyMap::Rows { dst_first, src_first, count } => {
+                for [b, r, c] in elements([from[0], count, from[2]]) {
+                    set([b, dst_first + r, c], source.at(b, src_first + r, c));
+                }
+            }
+            CopyMap::Cols { dst_first, src_first, count } => {
+                for [b, r, c] in elements([from[0], from[1], count]) {
+                    set([b, r, dst_first + c], source.at(b, r, src_first + c));
+                }
+            }
+            CopyMap::OntoDiagonal { per } => {
+                for [b, r, c] in elements(from) {
+                    let k = b % per;
+                    set([b / per, k * from[1] + r, k * from[2] + c], source.at(b, r, c));
+                }
+            }
+            CopyMap::FromDiagonal { per } => {
+                for [b, r, c] in elements(to) {
+                    let k = b % per;
+                    set([b, r, c], source.at(b / per, k * to[1] + r, k * to[2] + c));
+                }
+            }
+            CopyMap::Transpose => {
+                elements(from).for_each(|[b, r, c]| set([b, c, r], source.at(b, r, c)));
+            }
+        }
+        self.put(dst.tile, out);
+    }
+}

@@ -1,0 +1,92 @@
+//! Which accesses to shared memory need a barrier between them.
+//!
+//! Shared memory written by one warp may be read or overwritten by another only after a barrier, and
+//! memory read by one warp may be overwritten by another only after a barrier. An asynchronous
+//! load writes its tile from the moment it is issued until the wait that covers its group, and is
+//! visible to other warps after the next barrier. [`Hazards`] follows one role's statements; the
+//! checker asks it whether a kernel is right, and the pass that places barriers where one is
+//! missing.
+
+use super::{Kernel, Place, Stmt, Sync, TileId};
+use std::collections::VecDeque;
+use std::ops::Range;
+
+/// Byte range of shared memory.
+type Bytes = Range<usize>;
+
+fn overlap(a: &Bytes, b: &Bytes) -> bool {
+    a.start < b.end && b.start < a.end
+}
+
+/// Accesses since the last barrier.
+#[derive(Clone, Debug, Default)]
+pub struct Hazards {
+    read: Vec<Bytes>,
+    written: Vec<Bytes>,
+    open: Vec<Bytes>,
+    groups: VecDeque<Vec<Bytes>>,
+}
+
+/// The bytes that a statement reads and writes in shared memory in chunk `chunk`.
+fn accesses(kernel: &Kernel, stmt: &Stmt, chunk: usize) -> (Vec<Bytes>, Vec<Bytes>) {
+    let bytes = |tile: TileId, chunk: usize| match kernel.tile(tile).place {
+        Place::Columns => None,
+        Place::Shared(s) => {
+            let start = s.offset + (chunk % s.stages) * s.stage_bytes;
+            Some(start..start + s.pitch * s.padded_rows)
+        }
+    };
+    let ahead = if let Stmt::Load { ahead, .. } = stmt { *ahead } else { 0 };
+    let reads = stmt.reads().into_iter().filter_map(|t| bytes(t, chunk)).collect();
+    let writes = stmt.writes().into_iter().filter_map(|t| bytes(t, chunk + ahead)).collect();
+    (reads, writes)
+}
+
+impl Hazards {
+    /// Why the statement may not run in chunk `chunk` without a barrier (or, for a read of a load that
+    /// nobody waited for, at all) before it; `None` if it may.
+    pub fn conflict(&self, kernel: &Kernel, stmt: &Stmt, chunk: usize) -> Option<&'static str> {
+        let (reads, writes) = accesses(kernel, stmt, chunk);
+        let hit =
+            |set: &[Bytes], with: &[Bytes]| set.iter().any(|a| with.iter().any(|b| overlap(a, b)));
+        let loading: Vec<Bytes> = self.groups.iter().flatten().chain(&self.open).cloned().collect();
+        if hit(&loading, &reads) {
+            Some("it reads a tile whose load may not be complete")
+        } else if hit(&loading, &writes) {
+            Some("it writes a tile that is being loaded")
+        } else if hit(&self.written, &reads) {
+            Some("it reads what other warps wrote since the last barrier")
+        } else if hit(&self.written, &writes) {
+            Some("it overwrites what other warps wrote since the last barrier")
+        } else if hit(&self.read, &writes) {
+            Some("it overwrites what other warps may still read")
+        } else {
+            None
+        }
+    }
+
+    /// Takes the statement into account.
+    pub fn apply(&mut self, kernel: &Kernel, stmt: &Stmt, chunk: usize) {
+        match stmt {
+            Stmt::Sync(Sync::Cta | Sync::Role) => {
+                self.read.clear();
+                self.written.clear();
+            }
+            Stmt::Commit => self.groups.push_back(std::mem::take(&mut self.open)),
+            Stmt::WaitLoads { pending } => {
+                while self.groups.len() > *pending {
+                    self.written.extend(self.groups.pop_front().expect("counted above"));
+                }
+            }
+            _ => {
+                let (reads, writes) = accesses(kernel, stmt, chunk);
+                self.read.extend(reads);
+                if matches!(stmt, Stmt::Load { .. }) {
+                    self.open.extend(writes);
+                } else {
+                    self.written.extend(writes);
+                }
+            }
+        }
+    }
+}

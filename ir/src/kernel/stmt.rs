@@ -1,0 +1,356 @@
+//! The statements of a kernel and the pointwise expressions in them; [`super::Kernel`] explains
+//! tiles, columns and chunks.
+
+use super::{ParamId, TileId, View};
+pub use crate::pointwise::{Binary, Unary};
+pub use crate::seq::Mask;
+
+/// One statement. Every statement writes the whole of its destination unless it says otherwise.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Stmt {
+    /// Global to shared memory (asynchronously if 4 bytes or more are aligned) or to columns.
+    /// For token params: the rows of chunk `this + ahead`; rows that do not exist are 0.
+    Load {
+        /// Destination.
+        dst: TileId,
+        /// Source.
+        param: ParamId,
+        /// Chunks ahead of this one.
+        ahead: usize,
+    },
+    /// Shared memory or columns to global memory: rows that exist.
+    Store {
+        /// Destination.
+        param: ParamId,
+        /// Source.
+        src: TileId,
+    },
+    /// Closes a group of asynchronous loads.
+    Commit,
+    /// Waits until at most `pending` of the role's latest groups are unfinished.
+    WaitLoads {
+        /// Groups that may be unfinished.
+        pending: usize,
+    },
+    /// A barrier or fence.
+    Sync(Sync),
+    /// Every element becomes `value`.
+    Fill {
+        /// Destination.
+        dst: TileId,
+        /// Value.
+        value: f64,
+    },
+    /// A pointwise expression; `dst` may be an argument read at the same element.
+    Map {
+        /// Destination.
+        dst: View,
+        /// The expression and its arguments.
+        body: Body,
+    },
+    /// A matrix product for each block.
+    Mma(Mma),
+    /// Sums: `[b, r, c]` to `[b, r, 1]` (over columns) or `[b, n, c]` (over runs of `r / n` rows).
+    Reduce {
+        /// Destination.
+        dst: View,
+        /// Source.
+        src: View,
+        /// Direction.
+        over: Over,
+    },
+    /// Running sum down the rows of each block: `dst[t] = sum of src[s], mask(t, s)`.
+    Run {
+        /// Destination, same shape as the source.
+        dst: View,
+        /// Source.
+        src: View,
+        /// Which rows count.
+        mask: Mask,
+    },
+    /// Decayed scores of rows with vector decay, all in shared memory:
+    /// `dst[b,t,s] = mask(t',s') * sum_c p[b,t,c] a[b,s,c] exp(to[b,t',c] - from[b,s',c])`,
+    /// with `t' = t / (rows(p)/rows(to))`, `s'` alike. `to` and `from` are running sums with
+    /// `to <= from` wherever the mask holds. On tensor cores (16-bit `p` and `a`, steps
+    /// of a multiple of 16 rows) the factors of a pair of steps go on the fragments of `p`.
+    Score {
+        /// Destination `[b, rows(p), rows(a)]`.
+        dst: View,
+        /// Readers.
+        p: View,
+        /// Writers.
+        a: View,
+        /// Running sum at the reader.
+        to: View,
+        /// Running sum at the writer.
+        from: View,
+        /// Which pairs count.
+        mask: Mask,
+        /// Which unit computes the products.
+        unit: Unit,
+    },
+    /// Mixing of rows with a decay per column, all in shared memory:
+    /// `dst[b,t,v] = sum_s mask(t',s') w[b,t,s] y[b,s,v] exp(to[b,t',v] - from[b,s',v])`.
+    Mix {
+        /// Destination `[b, rows(w), cols(y)]`.
+        dst: View,
+        /// Weights `[b, rows, rows(y)]`.
+        w: View,
+        /// Values.
+        y: View,
+        /// Running sum at the reader.
+        to: View,
+        /// Running sum at the writer.
+        from: View,
+        /// Which pairs count.
+        mask: Mask,
+    },
+    /// `dst = (I - src)^-1 - I` for each block of a strictly triangular `src`, in f32 (f64 if
+    /// `src` is), both in shared memory. The unit diagonal is left out so that it is never rounded.
+    Inverse {
+        /// Destination.
+        dst: View,
+        /// Source.
+        src: View,
+        /// Whether `src` is upper instead of lower triangular.
+        upper: bool,
+    },
+    /// Moves elements between tiles and places, rounding to the destination's dtype; writes only
+    /// the elements named.
+    Copy {
+        /// Destination.
+        dst: View,
+        /// Source.
+        src: View,
+        /// Which elements go where.
+        map: CopyMap,
+    },
+}
+
+/// Barriers and fences.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sync {
+    /// All threads of the block.
+    Cta,
+    /// The threads of this role (a named barrier).
+    Role,
+    /// Arrives on an mbarrier's instance for this chunk.
+    Arrive(usize),
+    /// Waits for an mbarrier's instance for this chunk.
+    Wait(usize),
+    /// Orders generic writes before reads by the copy engine or `wgmma`.
+    ProxyFence,
+}
+
+/// What a reduction sums over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Over {
+    /// The columns.
+    Cols,
+    /// Runs of consecutive rows.
+    Rows,
+}
+
+/// Which elements a copy moves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CopyMap {
+    /// All, element by element.
+    Whole,
+    /// In each block, `count` rows from `src_first` to `dst_first`.
+    Rows {
+        /// First row in a destination block.
+        dst_first: usize,
+        /// First row in a source block.
+        src_first: usize,
+        /// Number of rows.
+        count: usize,
+    },
+    /// `count` columns from `src_first` to `dst_first`.
+    Cols {
+        /// First destination column.
+        dst_first: usize,
+        /// First source column.
+        src_first: usize,
+        /// Number of columns.
+        count: usize,
+    },
+    /// `per` source blocks onto the diagonal of each destination block; off it nothing is written.
+    OntoDiagonal {
+        /// Source blocks in one destination block.
+        per: usize,
+    },
+    /// The diagonal blocks, `per` to each source block, to destination blocks.
+    FromDiagonal {
+        /// Destination blocks in one source block.
+        per: usize,
+    },
+    /// Rows become columns in each block.
+    Transpose,
+}
+
+/// A matrix product for each block: `dst = then(start + op(a) op(b))`.
+///
+/// On tensor cores: all three in shared memory with 16-bit `a` and `b`; or `a` 16-bit in shared
+/// memory and `b` (16-bit) and `dst` in columns.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Mma {
+    /// Destination.
+    pub dst: View,
+    /// Left operand.
+    pub a: Operand,
+    /// Right operand.
+    pub b: Operand,
+    /// What the product is added to.
+    pub start: Start,
+    /// Applied to each element of the sum, which is the body's argument 0 (not in `args`).
+    pub then: Option<Body>,
+    /// What of the *product* can be other than zero.
+    pub band: Band,
+    /// Which unit computes it.
+    pub unit: Unit,
+}
+
+/// An operand of a product.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Operand {
+    /// The tile.
+    pub view: View,
+    /// Whether each block is transposed.
+    pub transposed: bool,
+}
+
+/// What a product is added to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// Nothing.
+    Zero,
+    /// What the destination holds.
+    Dst,
+    /// Another tile of the destination's shape.
+    Tile(View),
+}
+
+/// Where `a` (for products into columns) or the wanted part of `dst` (for products in shared
+/// memory) can be other than zero; the rest is skipped, in `dst` it becomes 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Band {
+    /// Everywhere.
+    Full,
+    /// On and below the diagonal.
+    Lower,
+    /// On and above the diagonal.
+    Upper,
+}
+
+/// Which unit computes a product.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unit {
+    /// `mma`: 16-bit operands, f32 accumulation.
+    Tensor,
+    /// Ordinary arithmetic in the wider of the operands' dtypes and f32; small or exact products.
+    Scalar,
+}
+
+/// A pointwise expression with its arguments.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Body {
+    /// The expression.
+    pub expr: Expr,
+    /// Tiles that the expression reads; `Expr::Arg(i)` is `args[i]` in a `Map`, and `args[i - 1]`
+    /// in the `then` of a product.
+    pub args: Vec<Arg>,
+}
+
+/// A tile read by a pointwise expression.
+///
+/// An extent of the argument divides the destination's; each element is repeated consecutively,
+/// so `[1, C, 1]` is a factor for each row and `[1, 1, V]` one for each column.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Arg {
+    /// The tile.
+    pub view: View,
+    /// Whether rows and columns are exchanged within each block when reading, so that a column
+    /// vector `[1, C, 1]` varies along the destination's columns.
+    pub transposed: bool,
+}
+
+/// A pointwise expression.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Expr {
+    /// An argument.
+    Arg(usize),
+    /// A number.
+    Const(f64),
+    /// A function of one argument.
+    Unary(Unary, Box<Expr>),
+    /// A function of two arguments.
+    Binary(Binary, Box<Expr>, Box<Expr>),
+    /// The second where the first is not 0, else the third.
+    Select(Box<Expr>, Box<Expr>, Box<Expr>),
+    /// The value where `mask(row / row_step, col / col_step)` holds in the block, else 0.
+    Keep {
+        /// Which pairs hold.
+        mask: Mask,
+        /// Rows in one step.
+        row_step: usize,
+        /// Columns in one step.
+        col_step: usize,
+        /// The value.
+        value: Box<Expr>,
+    },
+    /// The value in rows of tokens that exist, else 0; a token has `rows` rows of the whole tile.
+    Live {
+        /// Rows of one token.
+        rows: usize,
+        /// The value.
+        value: Box<Expr>,
+    },
+}
+
+impl Stmt {
+    /// The tile that the statement writes, if it writes one.
+    pub fn writes(&self) -> Option<TileId> {
+        match self {
+            Stmt::Load { dst, .. } | Stmt::Fill { dst, .. } => Some(*dst),
+            Stmt::Map { dst, .. }
+            | Stmt::Reduce { dst, .. }
+            | Stmt::Run { dst, .. }
+            | Stmt::Score { dst, .. }
+            | Stmt::Mix { dst, .. }
+            | Stmt::Inverse { dst, .. }
+            | Stmt::Copy { dst, .. } => Some(dst.tile),
+            Stmt::Mma(m) => Some(m.dst.tile),
+            Stmt::Store { .. } | Stmt::Commit | Stmt::WaitLoads { .. } | Stmt::Sync(_) => None,
+        }
+    }
+
+    /// The tiles that the statement reads.
+    pub fn reads(&self) -> Vec<TileId> {
+        let body = |b: &Body| b.args.iter().map(|a| a.view.tile).collect::<Vec<_>>();
+        match self {
+            Stmt::Load { .. }
+            | Stmt::Fill { .. }
+            | Stmt::Commit
+            | Stmt::WaitLoads { .. }
+            | Stmt::Sync(_) => vec![],
+            Stmt::Store { src, .. } => vec![*src],
+            Stmt::Map { body: b, .. } => body(b),
+            Stmt::Mma(m) => {
+                let mut all = vec![m.a.view.tile, m.b.view.tile];
+                match m.start {
+                    Start::Zero => {}
+                    Start::Dst => all.push(m.dst.tile),
+                    Start::Tile(t) => all.push(t.tile),
+                }
+                all.extend(m.then.iter().flat_map(body));
+                all
+            }
+            Stmt::Reduce { src, .. }
+            | Stmt::Run { src, .. }
+            | Stmt::Inverse { src, .. }
+            | Stmt::Copy { src, .. } => vec![src.tile],
+            Stmt::Score { p, a, to, from, .. } => vec![p.tile, a.tile, to.tile, from.tile],
+            Stmt::Mix { w, y, to, from, .. } => vec![w.tile, y.tile, to.tile, from.tile],
+        }
+    }
+}
