@@ -1,8 +1,8 @@
 //! How a kernel prints: one line a tile and a statement; stable, for snapshots and `explain`.
 
 use super::{
-    Arg, Band, Body, CopyMap, Expr, Kernel, Mma, Over, Place, Start, Stmt, Swizzle, Sync, TileId,
-    Unit, View,
+    Arg, Band, Body, CopyMap, Expr, Kernel, Mma, Over, Place, Reduction, Start, Stmt, Swizzle,
+    Sync, TileId, Unit, View,
 };
 use std::fmt::{self, Write as _};
 
@@ -140,11 +140,16 @@ impl Kernel {
             Stmt::Fill { dst, value } => format!("{} = {value}", self.tile(*dst).name),
             Stmt::Map { dst, body } => format!("{} = {}", v(dst), self.body(body, None)),
             Stmt::Mma(m) => self.product(m),
-            Stmt::Reduce { dst, src, over: Over::Cols } => {
-                format!("{} = sum over columns {}", v(dst), v(src))
-            }
-            Stmt::Reduce { dst, src, over: Over::Rows } => {
-                format!("{} = sum over rows {}", v(dst), v(src))
+            Stmt::Reduce { op, dst, src, over } => {
+                let op = match op {
+                    Reduction::Sum => "sum",
+                    Reduction::Max => "max",
+                };
+                let over = match over {
+                    Over::Cols => "columns",
+                    Over::Rows => "rows",
+                };
+                format!("{} = {op} over {over} {}", v(dst), v(src))
             }
             Stmt::Run { dst, src, mask } => format!("{} = run {mask} {}", v(dst), v(src)),
             Stmt::Score { dst, p, a, to, from, mask, unit: _ } => {

@@ -4,6 +4,7 @@
 use super::{ParamId, TileId, View};
 pub use crate::pointwise::{Binary, Unary};
 pub use crate::seq::Mask;
+pub use crate::step::Reduction;
 
 /// One statement. Every statement writes the whole of its destination unless it says otherwise.
 #[derive(Clone, Debug, PartialEq)]
@@ -50,8 +51,11 @@ pub enum Stmt {
     },
     /// A matrix product for each block.
     Mma(Mma),
-    /// Sums: `[b, r, c]` to `[b, r, 1]` (over columns) or `[b, n, c]` (over runs of `r / n` rows).
+    /// Sums or maxima: `[b, r, c]` to `[b, r, 1]` (over columns) or `[b, n, c]` (over runs of
+    /// `r / n` rows).
     Reduce {
+        /// Sum or maximum.
+        op: Reduction,
         /// Destination.
         dst: View,
         /// Source.

@@ -1,7 +1,7 @@
 //! The meaning of each statement that computes, on whole tiles.
 
 use super::Run;
-use crate::kernel::{Arg, Body, CopyMap, Expr, Mma, Operand, Over, Start, Stmt, View};
+use crate::kernel::{Arg, Body, CopyMap, Expr, Mma, Operand, Over, Reduction, Start, Stmt, View};
 use crate::seq::Mask;
 
 /// The elements of a view with its shape `[blocks, rows, cols]`.
@@ -46,7 +46,7 @@ impl Run<'_> {
                 self.put(dst.tile, elements(shape).map(value).collect());
             }
             Stmt::Mma(m) => self.product(m),
-            Stmt::Reduce { dst, src, over } => self.reduce(*dst, *src, *over),
+            Stmt::Reduce { op, dst, src, over } => self.reduce(*op, *dst, *src, *over),
             Stmt::Run { dst, src, mask } => self.running_sum(*dst, *src, *mask),
             Stmt::Score { dst, p, a, to, from, mask, unit: _ } => {
                 self.score(*dst, [*p, *a, *to, *from], *mask);
@@ -125,16 +125,20 @@ impl Run<'_> {
         self.put(m.dst.tile, out);
     }
 
-    fn reduce(&mut self, dst: View, src: View, over: Over) {
+    fn reduce(&mut self, op: Reduction, dst: View, src: View, over: Over) {
         let shape = self.kernel.shape(dst);
         let block = self.block(src);
         let [_, rows, cols] = block.shape;
         let per = rows / shape[1];
-        let sum = |[b, r, c]: [usize; 3]| match over {
-            Over::Cols => (0..cols).map(|k| block.at(b, r, k)).sum::<f64>(),
-            Over::Rows => (0..per).map(|k| block.at(b, r * per + k, c)).sum::<f64>(),
+        let fold = |values: &mut dyn Iterator<Item = f64>| match op {
+            Reduction::Sum => values.sum::<f64>(),
+            Reduction::Max => values.fold(f64::NEG_INFINITY, f64::max),
         };
-        let out = elements(shape).map(sum).collect();
+        let value = |[b, r, c]: [usize; 3]| match over {
+            Over::Cols => fold(&mut (0..cols).map(|k| block.at(b, r, k))),
+            Over::Rows => fold(&mut (0..per).map(|k| block.at(b, r * per + k, c))),
+        };
+        let out = elements(shape).map(value).collect();
         self.put(dst.tile, out);
     }
 
