@@ -5,7 +5,9 @@
 //! call it). Each form has a definition, a checker, a printer and an evaluator; this crate
 //! transforms nothing and does no input or output.
 
+pub mod accuracy;
 pub mod artifact;
+pub mod binding;
 pub mod diagnostic;
 pub mod dtype;
 pub mod kernel;
