@@ -1,0 +1,272 @@
+//! What can occur in a sequence term: one table of operators, made into an e-graph language.
+//!
+//! Every array is `[N, R, F]`: blocks x rows x features (see [`super::Shape`]). Steps are the rows
+//! of an operator's gate `g`; `rows(x) / rows(g)` rows of `x` belong to one step. Masks, counts and
+//! numbers are leaves without a shape, so that a law can match on them.
+
+use super::Mask;
+use crate::pointwise::{Binary, Unary};
+use egg::{FromOp, FromOpError, Id, Language};
+use std::fmt;
+use std::mem::Discriminant;
+use std::sync::Arc;
+
+/// A double as a leaf, compared by its bits.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Number(u64);
+
+impl Number {
+    /// The leaf of a value; both zeros are one leaf.
+    pub fn new(value: f64) -> Self {
+        Self(if value == 0.0 { 0.0f64 } else { value }.to_bits())
+    }
+
+    /// The value.
+    pub fn value(self) -> f64 {
+        f64::from_bits(self.0)
+    }
+}
+
+impl fmt::Debug for Number {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", self.value())
+    }
+}
+
+/// Declares every operator with a fixed number of array operands once: text, variant, operands.
+macro_rules! operators {
+    ($($(#[doc = $doc:literal])* $text:literal = $name:ident / $arity:literal,)*) => {
+        /// An operator of the sequence form. Shapes are in [`super::facts`], meanings in
+        /// [`super::eval`].
+        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Seq {
+            /// A count: an extent, a number of blocks, an index.
+            Count(usize),
+            /// `[1, 1, 1]`: a constant.
+            Number(Number),
+            /// A causal mask.
+            Mask(Mask),
+            /// An input of the recurrence or the value of a state before the first token; printed
+            /// with a leading `%`.
+            Var(Arc<str>),
+            /// A pointwise function.
+            Unary(Unary, [Id; 1]),
+            /// A pointwise function; each extent of an operand divides the result's, and the
+            /// operand's elements are repeated consecutively.
+            Binary(Binary, [Id; 2]),
+            $($(#[doc = $doc])* $name([Id; $arity]),)*
+        }
+
+        impl Seq {
+            /// Name in every printed form.
+            pub fn name(&self) -> String {
+                match self {
+                    Seq::Count(n) => n.to_string(),
+                    Seq::Number(x) => format!("{x:?}"),
+                    Seq::Mask(m) => m.name().to_owned(),
+                    Seq::Var(name) => format!("%{name}"),
+                    Seq::Unary(f, _) => f.name().to_owned(),
+                    Seq::Binary(f, _) => f.name().to_owned(),
+                    $(Seq::$name(_) => $text.to_owned(),)*
+                }
+            }
+
+            /// The operator of that name with these operands.
+            fn named(name: &str, operands: &[Id]) -> Option<Self> {
+                match (name, operands.len()) {
+                    $(($text, $arity) => {
+                        let operands = operands.try_into().expect("the arity was matched");
+                        Some(Seq::$name(operands))
+                    })*
+                    (_, 0) => leaf(name),
+                    (_, 1) => Unary::from_name(name).map(|f| Seq::Unary(f, [operands[0]])),
+                    (_, 2) => {
+                        let f = Binary::from_name(name)?;
+                        Some(Seq::Binary(f, [operands[0], operands[1]]))
+                    }
+                    _ => None,
+                }
+            }
+
+            /// The operands.
+            pub fn operands(&self) -> &[Id] {
+                match self {
+                    Seq::Count(_) | Seq::Number(_) | Seq::Mask(_) | Seq::Var(_) => &[],
+                    Seq::Unary(_, c) => c,
+                    Seq::Binary(_, c) => c,
+                    $(Seq::$name(c) => c,)*
+                }
+            }
+
+            fn operands_mut(&mut self) -> &mut [Id] {
+                match self {
+                    Seq::Count(_) | Seq::Number(_) | Seq::Mask(_) | Seq::Var(_) => &mut [],
+                    Seq::Unary(_, c) => c,
+                    Seq::Binary(_, c) => c,
+                    $(Seq::$name(c) => c,)*
+                }
+            }
+        }
+    };
+}
+
+operators! {
+    /// `zero p r f`: zeros in blocks of `p` tokens (0: one block), `r` rows, `f` features.
+    "zero" = Zero / 3,
+    /// `ones p r f`: ones, extents as for `zero`.
+    "ones" = Ones / 3,
+    /// `select c a b`: `a` where `c` is not 0, else `b`; broadcast as binary functions are.
+    "select" = Select / 3,
+    /// The value in rows of tokens that exist, 0 in rows of padding.
+    "live" = Live / 1,
+    /// `[N, R, F] -> [N, R, 1]`: sum over features.
+    "rowsum" = RowSum / 1,
+    /// `[N, R, F] -> [N, R, 1]`: the largest feature.
+    "rowmax" = RowMax / 1,
+    /// `a b` in each block: `[N, x, y], [N, y, z] -> [N, x, z]`. Here and below one block meets all.
+    "mm" = Mm / 2,
+    /// `a b^T` in each block: `[N, x, y], [N, z, y] -> [N, x, z]`.
+    "mmt" = Mmt / 2,
+    /// `a^T b` in each block: `[N, y, x], [N, y, z] -> [N, x, z]`.
+    "tmm" = Tmm / 2,
+    /// `[N, R, F] -> [N, 1, F]`: sum over rows.
+    "tot" = Tot / 1,
+    /// `run m x`: `y[t] = sum of x[s]` with `m(t, s)`, inside each block.
+    "run" = Run / 2,
+    /// `score m p a g`: `[N, Rp, K], [N, Ra, K], [N, n, 1|K] -> [N, Rp, Ra]`,
+    /// `m(t,s) * sum_c p[t,c] a[s,c] exp(seg_m(g)(t,s)[c])`.
+    "score" = Score / 4,
+    /// `vmix m W y g`: `[N, R, R'], [N, R', V], [N, n, 1|V] -> [N, R, V]`,
+    /// `sum_s m(t,s) W[t,s] y[s,v] exp(seg_m(g)(t,s)[v])`.
+    "vmix" = Vmix / 4,
+    /// `seg m g`: `[N, n, 1] -> [N, n, n]`, `m(t,s) exp(seg_m(g)(t,s))`.
+    "seg" = Seg / 2,
+    /// `mask m n W`: zero outside `m`, where rows and columns make `n` steps.
+    "mask" = Masked / 3,
+    /// `solve L b`: `(I - L)^-1 b` for strictly triangular `L`.
+    "solve" = Solve / 2,
+    /// `tinv L`: `(I - L)^-1` for strictly triangular `L`.
+    "tinv" = Tinv / 1,
+    /// `blk c x`: `[cN, R, F] -> [N, cR, F]`, joins `c` blocks; a view.
+    "blk" = Blk / 2,
+    /// `unblk c x`: `[N, cR, F] -> [cN, R, F]`, cuts each block in `c`; a view.
+    "unblk" = Unblk / 2,
+    /// `bdiag c W`: `[cN, r, r'] -> [N, cr, cr']`, onto the block diagonal.
+    "bdiag" = Bdiag / 2,
+    /// `bget c W`: `[N, cr, cr'] -> [cN, r, r']`, from the block diagonal.
+    "bget" = Bget / 2,
+    /// `weave a b`: `[N, r, F], [N, r', F] -> [N, r + r', F]`, the rows of `a` first.
+    "weave" = Weave / 2,
+    /// `rows i n x`: rows `i .. i + n` of each block.
+    "rows" = Rows / 3,
+    /// `cat a b`: `[N, R, f], [N, R, f'] -> [N, R, f + f']`.
+    "cat" = Cat / 2,
+    /// `cols i n x`: features `i .. i + n`.
+    "cols" = Cols / 3,
+    /// `hist m g w a L p b c d S`: the states `[N, K, V]` of a history; see [`super::core_of`].
+    "hist" = Hist / 10,
+    /// `hz m g w a L p b c d S`: the values `[N, R, V]` that its feedback rows write.
+    "hz" = Hz / 10,
+    /// `fin m g w a L p b c d S`: its state `[1, K, V]` after the last block.
+    "fin" = Fin / 10,
+}
+
+/// A leaf from its text.
+fn leaf(text: &str) -> Option<Seq> {
+    if let Some(name) = text.strip_prefix('%') {
+        return Some(Seq::Var(name.into()));
+    }
+    if let Some(mask) = Mask::ALL.iter().find(|m| m.name() == text) {
+        return Some(Seq::Mask(*mask));
+    }
+    if let Ok(count) = text.parse() {
+        return Some(Seq::Count(count));
+    }
+    text.parse().ok().map(|x| Seq::Number(Number::new(x)))
+}
+
+/// The operands of a history, by role. Block `n` of `hist` does
+///
+/// ```text
+/// Z_n     = (I - L_n)^-1 (p_n H_n + b_n)                      feedback rows
+/// H_{n+1} = e^{g_n} . H_n . e^{w_n} + a_n^T Z_n + c_n^T d_n,  H_0 = S
+/// ```
+///
+/// and with a transposed mask the blocks are passed from right to left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Core {
+    /// Log decay of rows, `[N, 1, 1|K]`.
+    pub g: Id,
+    /// Log decay of columns, `[N, 1, 1|V]`.
+    pub w: Id,
+    /// Keys of the feedback rows, `[N, R, K]`.
+    pub a: Id,
+    /// What feedback rows of one block contribute to later ones, `[N, R, R]`.
+    pub l: Id,
+    /// Readers of the feedback rows, `[N, R, K]`.
+    pub p: Id,
+    /// Values of the feedback rows that do not depend on the state, `[N, R, V]`.
+    pub b: Id,
+    /// Keys of the plain writes, `[N, R', K]`.
+    pub c: Id,
+    /// Values of the plain writes, `[N, R', V]`.
+    pub d: Id,
+    /// The state before the first block, `[1, K, V]`.
+    pub s: Id,
+}
+
+impl Core {
+    /// The operands of `hist`, `hz` and `fin` in order, after a mask.
+    pub fn operands(self, mask: Id) -> [Id; 10] {
+        [mask, self.g, self.w, self.a, self.l, self.p, self.b, self.c, self.d, self.s]
+    }
+}
+
+/// Mask and core of a node that is `hist`, `hz` or `fin`.
+pub fn core_of(node: &Seq) -> Option<(Id, Core)> {
+    let (Seq::Hist(o) | Seq::Hz(o) | Seq::Fin(o)) = node else { return None };
+    let [mask, g, w, a, l, p, b, c, d, s] = *o;
+    Some((mask, Core { g, w, a, l, p, b, c, d, s }))
+}
+
+impl Language for Seq {
+    type Discriminant = Discriminant<Seq>;
+
+    fn discriminant(&self) -> Self::Discriminant {
+        std::mem::discriminant(self)
+    }
+
+    fn matches(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Seq::Count(a), Seq::Count(b)) => a == b,
+            (Seq::Number(a), Seq::Number(b)) => a == b,
+            (Seq::Mask(a), Seq::Mask(b)) => a == b,
+            (Seq::Var(a), Seq::Var(b)) => a == b,
+            (Seq::Unary(a, _), Seq::Unary(b, _)) => a == b,
+            (Seq::Binary(a, _), Seq::Binary(b, _)) => a == b,
+            (a, b) => a.discriminant() == b.discriminant(),
+        }
+    }
+
+    fn children(&self) -> &[Id] {
+        self.operands()
+    }
+
+    fn children_mut(&mut self) -> &mut [Id] {
+        self.operands_mut()
+    }
+}
+
+impl FromOp for Seq {
+    type Error = FromOpError;
+
+    fn from_op(op: &str, children: Vec<Id>) -> Result<Self, FromOpError> {
+        Seq::named(op, &children).ok_or_else(|| FromOpError::new(op, children))
+    }
+}
+
+impl fmt::Display for Seq {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name())
+    }
+}
