@@ -1,1 +1,3 @@
-//! placeholder
+//! What runs built programs: loads an artifact, moves buffers, launches; compiles nothing.
+
+pub mod npz;
