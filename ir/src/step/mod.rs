@@ -5,6 +5,6 @@ mod def;
 mod eval;
 mod print;
 
-pub use check::check;
+pub use check::{check, result_dims};
 pub use def::*;
 pub use eval::eval;
