@@ -118,7 +118,9 @@ pub struct Param {
     pub dtype: Dtype,
     /// Which heads share a row.
     pub sharing: Sharing,
-    /// Rows of one token, model entry or state.
+    /// Dimensions of one token, model entry or state in memory; their product is `rows * cols`.
+    pub dims: Vec<usize>,
+    /// Rows of one token, model entry or state, as tiles see it.
     pub rows: usize,
     /// Columns, of all parts together.
     pub cols: usize,

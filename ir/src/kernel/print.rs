@@ -123,12 +123,14 @@ impl Kernel {
     pub fn stmt(&self, stmt: &Stmt) -> String {
         let v = |v: &View| self.view(*v);
         match stmt {
-            Stmt::Load { dst, param, ahead } => {
+            Stmt::Load { dst, param, ahead, col } => {
                 let ahead = if *ahead > 0 { format!(" ahead {ahead}") } else { String::new() };
-                format!("load {} <- {}{ahead}", self.tile(*dst).name, self.param(*param).name)
+                let (dst, param) = (&self.tile(*dst).name, &self.param(*param).name);
+                format!("load {dst}{} <- {param}{ahead}", at_column(*col))
             }
-            Stmt::Store { param, src } => {
-                format!("store {} <- {}", self.param(*param).name, self.tile(*src).name)
+            Stmt::Store { param, src, col } => {
+                let (param, src) = (&self.param(*param).name, &self.tile(*src).name);
+                format!("store {param} <- {src}{}", at_column(*col))
             }
             Stmt::Commit => "commit".to_owned(),
             Stmt::WaitLoads { pending } => format!("wait loads, {pending} pending"),
@@ -166,6 +168,10 @@ impl Kernel {
             }
         }
     }
+}
+
+fn at_column(col: usize) -> String {
+    if col > 0 { format!(" at column {col}") } else { String::new() }
 }
 
 fn copy_map(map: CopyMap) -> String {

@@ -18,6 +18,8 @@ pub enum Stmt {
         param: ParamId,
         /// Chunks ahead of this one.
         ahead: usize,
+        /// Tile column that holds the param's first column; other columns keep their values.
+        col: usize,
     },
     /// Shared memory or columns to global memory: rows that exist.
     Store {
@@ -25,6 +27,8 @@ pub enum Stmt {
         param: ParamId,
         /// Source.
         src: TileId,
+        /// Tile column that goes to the param's first column; the param's width says how many go.
+        col: usize,
     },
     /// Closes a group of asynchronous loads.
     Commit,

@@ -46,7 +46,7 @@ fn output_shape(param: &Param, problem: &Problem) -> Option<Vec<usize>> {
         ParamKind::StateOut => problem.sequences(),
         ParamKind::TokenIn | ParamKind::ModelIn | ParamKind::StateIn => return None,
     };
-    Some(vec![outer, problem.heads, param.rows, param.cols])
+    Some([&[outer, problem.heads], &*param.dims].concat())
 }
 
 /// Which sequence, head and part of the value axis.
@@ -147,10 +147,12 @@ impl<'a> Run<'a> {
                 *self.arrivals.entry((*barrier, self.chunk)).or_default() += threads;
             }
             Stmt::Sync(_) | Stmt::Commit | Stmt::WaitLoads { .. } => {}
-            Stmt::Load { dst, param, ahead } => self.load(*dst, param.0, self.chunk + ahead),
-            Stmt::Store { param, src } => {
+            Stmt::Load { dst, param, ahead, col } => {
+                self.load(*dst, param.0, self.chunk + ahead, *col);
+            }
+            Stmt::Store { param, src, col } => {
                 let out = outputs[param.0].as_mut().expect("a checked store goes to an output");
-                self.store(*src, param.0, out);
+                self.store(*src, param.0, *col, out);
             }
             compute => self.compute(compute),
         }
@@ -194,15 +196,20 @@ impl<'a> Run<'a> {
     }
 
     /// Offset of element `(row, col)` of this part within one token, model entry or state.
-    fn element(&self, param: &Param, tile_cols: usize, row: usize, col: usize) -> Option<usize> {
-        let col = if param.split { self.at.part * tile_cols + col } else { col };
+    fn element(&self, param: &Param, width: usize, row: usize, col: usize) -> Option<usize> {
+        let col = if param.split { self.at.part * width + col } else { col };
         if col >= param.cols {
             return None;
         }
         Some(if param.transposed { col * param.rows + row } else { row * param.cols + col })
     }
 
-    fn load(&mut self, dst: TileId, param: usize, chunk: usize) {
+    /// How many of a param's columns a tile of `width` columns holds from `first` on.
+    fn columns(param: &Param, width: usize, first: usize) -> usize {
+        if param.split { width } else { (width - first).min(param.cols) }
+    }
+
+    fn load(&mut self, dst: TileId, param: usize, chunk: usize, first_col: usize) {
         let param = &self.kernel.params[param];
         let tile = self.kernel.tile(dst);
         let slot = self.slot(dst, chunk);
@@ -210,29 +217,28 @@ impl<'a> Run<'a> {
             assert!(param.kind == ParamKind::StateIn, "input `{}` was not given", param.name);
             return;
         };
-        let (rows, first) = match param.kind {
-            ParamKind::TokenIn => (self.live(chunk) * param.rows, self.first_token()),
-            _ => (param.rows, self.at.sequence),
-        };
-        let mut data = vec![0.0; tile.rows * tile.cols];
-        for row in 0..rows.min(tile.rows) {
-            let outer = match param.kind {
-                ParamKind::TokenIn => first + chunk * self.kernel.chunk + row / param.rows,
-                _ => first,
+        let token = param.kind == ParamKind::TokenIn;
+        let rows = if token { self.live(chunk) * param.rows } else { param.rows };
+        let mut data = self.tiles[dst.0][slot].clone();
+        for row in 0..tile.rows {
+            let outer = if token {
+                self.first_token() + chunk * self.kernel.chunk + row / param.rows
+            } else {
+                self.at.sequence
             };
             let base = self.row_of(param, outer);
-            for col in 0..tile.cols {
-                if let Some(at) = self.element(param, tile.cols, row % param.rows, col) {
-                    let x = array.data[base + at];
-                    let stored = self.rounding == Rounding::Stored;
-                    data[row * tile.cols + col] = if stored { param.dtype.round(x) } else { x };
-                }
+            for col in 0..Self::columns(param, tile.cols, first_col) {
+                let at = self.element(param, tile.cols, row % param.rows, col);
+                let x = at.filter(|_| row < rows).map_or(0.0, |at| array.data[base + at]);
+                let stored = self.rounding == Rounding::Stored;
+                let x = if stored { param.dtype.round(x) } else { x };
+                data[row * tile.cols + first_col + col] = x;
             }
         }
         self.put_at(dst, slot, data);
     }
 
-    fn store(&self, src: TileId, param: usize, out: &mut Array) {
+    fn store(&self, src: TileId, param: usize, first_col: usize, out: &mut Array) {
         let param = &self.kernel.params[param];
         let tile = self.kernel.tile(src);
         let token = param.kind == ParamKind::TokenOut;
@@ -244,9 +250,9 @@ impl<'a> Run<'a> {
                 self.at.sequence
             };
             let base = self.row_of(param, outer);
-            for col in 0..tile.cols {
+            for col in 0..Self::columns(param, tile.cols, first_col) {
                 if let Some(at) = self.element(param, tile.cols, row % param.rows, col) {
-                    let x = self.data(src)[row * tile.cols + col];
+                    let x = self.data(src)[row * tile.cols + first_col + col];
                     let stored = self.rounding == Rounding::Stored;
                     out.data[base + at] = if stored { param.dtype.round(x) } else { x };
                 }
