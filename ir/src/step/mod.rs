@@ -8,3 +8,6 @@ mod print;
 pub use check::{check, result_dims};
 pub use def::*;
 pub use eval::eval;
+
+#[cfg(test)]
+mod tests;
