@@ -78,7 +78,9 @@ mod tests {
     fn measures_relative_to_the_reference() {
         assert_eq!(relative_rms(&[3.0, 4.0], &[3.0, 4.0]), 0.0);
         assert!((relative_rms(&[3.3, 4.4], &[3.0, 4.0]) - 0.1).abs() < 1e-12);
-        assert!((relative_rms(&[1e200, 1.1e200], &[1e200, 1e200]) - 0.1 / 2f64.sqrt()).abs() < 1e-12);
+        assert!(
+            (relative_rms(&[1e200, 1.1e200], &[1e200, 1e200]) - 0.1 / 2f64.sqrt()).abs() < 1e-12
+        );
     }
 
     #[test]

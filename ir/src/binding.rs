@@ -39,11 +39,10 @@ pub fn decode(dtype: Dtype, bytes: &[u8]) -> Vec<f64> {
 pub fn check_problem(problem: &Problem) -> Result<(), Diagnostic> {
     let offsets = &problem.cu_seqlens;
     if offsets.first() != Some(&0) || offsets.windows(2).any(|w| w[1] < w[0]) {
-        return Err(Diagnostic::new(
-            Code::BadArray,
-            "`cu_seqlens` must start at 0 and never fall",
-        )
-        .with_help("pass one offset more than there are sequences: `[0, end of the first, ..]`"));
+        return Err(Diagnostic::new(Code::BadArray, "`cu_seqlens` must start at 0 and never fall")
+            .with_help(
+                "pass one offset more than there are sequences: `[0, end of the first, ..]`",
+            ));
     }
     if problem.groups == 0 || !problem.heads.is_multiple_of(problem.groups) {
         let (heads, groups) = (problem.heads, problem.groups);
@@ -84,7 +83,9 @@ impl ParamInfo {
         let inner: usize = self.dims.iter().product();
         let extent = |n: usize| i64::try_from(n).expect("arrays in memory are below 2^63 elements");
         match self.kind {
-            ParamRole::TokenIn | ParamRole::TokenOut => Some([extent(heads * inner), extent(inner)]),
+            ParamRole::TokenIn | ParamRole::TokenOut => {
+                Some([extent(heads * inner), extent(inner)])
+            }
             ParamRole::ModelIn | ParamRole::StateIn | ParamRole::StateOut => None,
         }
     }
@@ -128,13 +129,7 @@ impl ParamInfo {
 }
 
 impl From<&Param> for ParamInfo {
-    /// A kernel's view of the parameter: `rows` and `cols` in memory order, extents of 1 dropped.
     fn from(param: &Param) -> Self {
-        let dims = if param.transposed {
-            [param.cols, param.rows]
-        } else {
-            [param.rows, param.cols]
-        };
         ParamInfo {
             name: param.name.clone(),
             kind: match param.kind {
@@ -145,7 +140,7 @@ impl From<&Param> for ParamInfo {
                 ParamKind::StateOut => ParamRole::StateOut,
             },
             dtype: param.dtype,
-            dims: dims.into_iter().filter(|d| *d != 1).collect(),
+            dims: param.dims.clone(),
             by_group: param.sharing == Sharing::Group,
             align: param.align,
         }

@@ -1,0 +1,129 @@
+//! Pointwise expressions at one element of a destination.
+
+use super::build::{Int, Real};
+use super::entry::{Emitter, Place};
+use inkwell::FloatPredicate;
+use sluice_ir::kernel::{Arg, Body, Expr, View};
+use sluice_ir::pointwise::{Binary, Unary};
+
+/// The element of a destination that an expression is for.
+#[derive(Clone, Copy)]
+pub(super) struct Spot<'c> {
+    /// `[blocks, rows, cols]` of the destination.
+    pub(super) shape: [usize; 3],
+    pub(super) index: [Int<'c>; 3],
+    pub(super) place: Place<'c>,
+}
+
+impl<'c> Emitter<'c, '_> {
+    pub(super) fn map(&self, dst: View, body: &Body, place: Place<'c>) {
+        let shape = self.kernel.shape(dst);
+        self.build.each(shape, |index| {
+            let value = self.body(body, Spot { shape, index, place }, None);
+            self.write(dst, index, value, place);
+        });
+    }
+
+    /// The value of a body; `sum` is argument 0 of a product's `then`.
+    pub(super) fn body(&self, body: &Body, spot: Spot<'c>, sum: Option<Real<'c>>) -> Real<'c> {
+        let read = |arg: &Arg| self.argument(*arg, spot);
+        let args: Vec<_> = sum.into_iter().chain(body.args.iter().map(read)).collect();
+        self.value(&body.expr, &args, spot)
+    }
+
+    fn argument(&self, arg: Arg, spot: Spot<'c>) -> Real<'c> {
+        let b = &self.build;
+        let [blocks, rows, cols] = self.kernel.shape(arg.view);
+        let ([n, r, c], [to_blocks, to_rows, to_cols]) = (spot.index, spot.shape);
+        // Elements are repeated consecutively, so an index shrinks by the ratio of the extents.
+        let shrink = |index, to: usize, from: usize| match to / from {
+            1 => index,
+            ratio => b.div(index, b.int(ratio)),
+        };
+        let (row, col) = if arg.transposed {
+            (shrink(c, to_cols, rows), shrink(r, to_rows, cols))
+        } else {
+            (shrink(r, to_rows, rows), shrink(c, to_cols, cols))
+        };
+        self.read(arg.view, [shrink(n, to_blocks, blocks), row, col], spot.place)
+    }
+
+    fn value(&self, expr: &Expr, args: &[Real<'c>], spot: Spot<'c>) -> Real<'c> {
+        let b = &self.build;
+        let value = |e: &Expr| self.value(e, args, spot);
+        match expr {
+            Expr::Arg(i) => args[*i],
+            Expr::Const(x) => b.number(*x),
+            Expr::Unary(f, x) => self.unary(*f, value(x)),
+            Expr::Binary(f, x, y) => self.binary(*f, value(x), value(y)),
+            Expr::Select(condition, yes, no) => {
+                let zero = b.number(0.0);
+                let holds = b.fcompare(FloatPredicate::UNE, value(condition), zero);
+                b.choose(holds, value(yes), value(no))
+            }
+            Expr::Keep { mask, row_step, col_step, value: inner } => {
+                let row = b.div(spot.index[1], b.int(*row_step));
+                let col = b.div(spot.index[2], b.int(*col_step));
+                b.choose(self.holds(*mask, row, col), value(inner), b.number(0.0))
+            }
+            Expr::Live { rows, value: inner } => {
+                let row = b.offset(spot.index[0], spot.shape[1], spot.index[1]);
+                let exists = self.token_exists(spot.place, b.div(row, b.int(*rows)));
+                b.choose(exists, value(inner), b.number(0.0))
+            }
+        }
+    }
+
+    fn unary(&self, f: Unary, x: Real<'c>) -> Real<'c> {
+        let b = &self.build;
+        let one = b.number(1.0);
+        let zero = b.number(0.0);
+        match f {
+            Unary::Neg => b.fneg(x),
+            Unary::Exp => self.exp(x),
+            Unary::Log => b.intrinsic("llvm.log", &[x]),
+            Unary::Recip => b.fdiv(one, x),
+            Unary::Sigmoid => b.fdiv(one, b.fadd(one, self.exp(b.fneg(x)))),
+            Unary::LogSigmoid => b.fneg(self.softplus(b.fneg(x))),
+            Unary::Softplus => self.softplus(x),
+            Unary::Silu => b.fmul(x, self.unary(Unary::Sigmoid, x)),
+            Unary::Relu => b.intrinsic("llvm.maxnum", &[x, zero]),
+            Unary::Elu => {
+                let positive = b.fcompare(FloatPredicate::OGT, x, zero);
+                b.choose(positive, x, b.library("expm1", x))
+            }
+            Unary::Tanh => b.intrinsic("llvm.tanh", &[x]),
+            Unary::Sqrt => b.intrinsic("llvm.sqrt", &[x]),
+            Unary::Rsqrt => b.fdiv(one, b.intrinsic("llvm.sqrt", &[x])),
+            Unary::Abs => b.intrinsic("llvm.fabs", &[x]),
+            Unary::Cos => b.intrinsic("llvm.cos", &[x]),
+            Unary::Sin => b.intrinsic("llvm.sin", &[x]),
+        }
+    }
+
+    pub(super) fn exp(&self, x: Real<'c>) -> Real<'c> {
+        self.build.intrinsic("llvm.exp", &[x])
+    }
+
+    /// `max(x, 0) + log(1 + e^-|x|)`, which neither overflows nor cancels.
+    fn softplus(&self, x: Real<'c>) -> Real<'c> {
+        let b = &self.build;
+        let tail = self.exp(b.fneg(b.intrinsic("llvm.fabs", &[x])));
+        b.fadd(b.intrinsic("llvm.maxnum", &[x, b.number(0.0)]), b.library("log1p", tail))
+    }
+
+    fn binary(&self, f: Binary, x: Real<'c>, y: Real<'c>) -> Real<'c> {
+        let b = &self.build;
+        match f {
+            Binary::Add => b.fadd(x, y),
+            Binary::Mul => b.fmul(x, y),
+            Binary::Div => b.fdiv(x, y),
+            Binary::Min => b.intrinsic("llvm.minnum", &[x, y]),
+            Binary::Max => b.intrinsic("llvm.maxnum", &[x, y]),
+            Binary::Pow => b.intrinsic("llvm.pow", &[x, y]),
+            Binary::Lt => b.truth(b.fcompare(FloatPredicate::OLT, x, y)),
+            Binary::Le => b.truth(b.fcompare(FloatPredicate::OLE, x, y)),
+            Binary::Eq => b.truth(b.fcompare(FloatPredicate::OEQ, x, y)),
+        }
+    }
+}

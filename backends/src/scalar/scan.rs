@@ -1,0 +1,53 @@
+//! Reductions and running sums.
+
+use super::build::Real;
+use super::entry::{Emitter, Place};
+use sluice_ir::kernel::{Over, Reduction, View};
+use sluice_ir::seq::Mask;
+
+impl<'c> Emitter<'c, '_> {
+    pub(super) fn reduce(&self, op: Reduction, dst: View, src: View, over: Over, place: Place<'c>) {
+        let b = &self.build;
+        let (to, from) = (self.kernel.shape(dst), self.kernel.shape(src));
+        let run = from[1] / to[1];
+        let start = match op {
+            Reduction::Sum => 0.0,
+            Reduction::Max => f64::NEG_INFINITY,
+        };
+        let join = |a: Real<'c>, x: Real<'c>| match op {
+            Reduction::Sum => b.fadd(a, x),
+            Reduction::Max => b.intrinsic("llvm.maxnum", &[a, x]),
+        };
+        let count = match over {
+            Over::Cols => from[2],
+            Over::Rows => run,
+        };
+        b.each(to, |[n, r, c]| {
+            let result = b.variable(b.number(start));
+            b.times(count, |k| {
+                let at = match over {
+                    Over::Cols => [n, r, k],
+                    Over::Rows => [n, b.offset(r, run, k), c],
+                };
+                result.set(join(result.get(), self.read(src, at, place)));
+            });
+            self.write(dst, [n, r, c], result.get(), place);
+        });
+    }
+
+    pub(super) fn running_sum(&self, dst: View, src: View, mask: Mask, place: Place<'c>) {
+        let b = &self.build;
+        let [blocks, rows, cols] = self.kernel.shape(dst);
+        let backward = matches!(mask, Mask::Tincl | Mask::Tstrict);
+        let own = matches!(mask, Mask::Incl | Mask::Tincl);
+        b.each([blocks, 1, cols], |[n, _, c]| {
+            let sum = b.variable(b.number(0.0));
+            b.times(rows, |step| {
+                let t = if backward { b.sub(b.int(rows - 1), step) } else { step };
+                let (before, x) = (sum.get(), self.read(src, [n, t, c], place));
+                sum.add(x);
+                self.write(dst, [n, t, c], if own { sum.get() } else { before }, place);
+            });
+        });
+    }
+}
