@@ -1,15 +1,314 @@
-//! Which kernels are legal.
-use super::Kernel;
-/// A kernel that passed the checker.
+//! Which kernels are legal. A kernel that breaks one of these is a bug of a pass.
+//!
+//! 1. Indices of tiles, params and mbarriers are in range; views divide their tile's rows.
+//! 2. Loads come from inputs, stores go to outputs, and rows and columns fit.
+//! 3. Operand shapes fit each statement; arguments of pointwise expressions divide the destination.
+//! 4. Placement: products on tensor cores have 16-bit operands in padded shared memory or columns,
+//!    running sums, scores, mixes and inverses stay in shared memory, carried tiles are in columns.
+//! 5. Shared memory: rows fit their pitch, instances do not overlap, tiles end within the kernel's
+//!    bytes.
+//! 6. Order: every read of shared memory follows its write through a barrier, nothing is
+//!    overwritten that other warps may still read, loads are waited for (see [`Hazards`]). Checked
+//!    over setup, as many iterations as there are stages plus two, and finish, so that an
+//!    iteration is checked against the next.
+//! 7. Every tile is written before it is read, and a tile that shares memory with another is written
+//!    again before it is read.
+//! 8. A kernel with several roles orders them by mbarriers: every wait has an arrival.
+
+use super::{
+    Body, CopyMap, Expr, Hazards, Kernel, Mma, Operand, Over, ParamKind, Place, Role, Start, Stmt,
+    Sync, Tile, TileId, Unit, View,
+};
+use crate::dtype::Dtype;
+use std::collections::BTreeSet;
+use std::ops::Deref;
+
+/// A kernel that passed the checker; only [`check`] makes one.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Checked(Kernel);
-impl std::ops::Deref for Checked {
+
+impl Deref for Checked {
     type Target = Kernel;
+
     fn deref(&self) -> &Kernel {
         &self.0
     }
 }
-/// Checks the invariants.
+
+/// Checks the rules at the head of this file; the error names the first one broken and where.
 pub fn check(kernel: Kernel) -> Result<Checked, String> {
+    kernel.tiles.iter().try_for_each(|t| memory(&kernel, t))?;
+    for id in &kernel.carried {
+        ensure(kernel.tile(*id).shared().is_none(), || {
+            format!("carried {} is not in columns", kernel.tile(*id).name)
+        })?;
+    }
+    for role in &kernel.roles {
+        for stmt in role.setup.iter().chain(&role.body).chain(&role.finish) {
+            statement(&kernel, stmt).map_err(|e| format!("`{}`: {e}", kernel.stmt(stmt)))?;
+        }
+        order(&kernel, role)?;
+    }
+    waits(&kernel)?;
     Ok(Checked(kernel))
+}
+
+fn ensure(holds: bool, message: impl FnOnce() -> String) -> Result<(), String> {
+    if holds { Ok(()) } else { Err(message()) }
+}
+
+fn memory(kernel: &Kernel, tile: &Tile) -> Result<(), String> {
+    let Place::Shared(s) = tile.place else { return Ok(()) };
+    let name = &tile.name;
+    ensure(s.stages >= 1 && s.offset % 16 == 0, || format!("tile {name} is misplaced"))?;
+    ensure(s.padded_rows >= tile.rows && s.padded_cols >= tile.cols, || {
+        format!("tile {name} is larger than its padding")
+    })?;
+    ensure(s.pitch >= s.padded_cols * tile.dtype.bytes(), || {
+        format!("rows of tile {name} overlap")
+    })?;
+    let one = s.padded_rows * s.pitch;
+    ensure(s.stages == 1 || s.stage_bytes >= one, || format!("instances of tile {name} overlap"))?;
+    let end = s.offset + (s.stages - 1) * s.stage_bytes + one;
+    ensure(end <= kernel.shared_bytes, || format!("tile {name} ends at byte {end}"))
+}
+
+fn is_shared(kernel: &Kernel, view: View) -> Result<(), String> {
+    let tile = kernel.tile(view.tile);
+    ensure(tile.shared().is_some(), || format!("tile {} must be in shared memory", tile.name))
+}
+
+fn equal(what: &str, a: [usize; 3], b: [usize; 3]) -> Result<(), String> {
+    ensure(a == b, || format!("{what}: {a:?} against {b:?}"))
+}
+
+fn statement(kernel: &Kernel, stmt: &Stmt) -> Result<(), String> {
+    for tile in stmt.reads().into_iter().chain(stmt.writes()) {
+        ensure(tile.0 < kernel.tiles.len(), || "a tile is missing".to_owned())?;
+    }
+    let shape = |v: &View| {
+        let rows = kernel.tile(v.tile).rows;
+        ensure(v.blocks > 0 && rows % v.blocks == 0, || {
+            format!("{rows} rows in {} blocks", v.blocks)
+        })?;
+        Ok::<_, String>(kernel.shape(*v))
+    };
+    match stmt {
+        Stmt::Load { dst, param, col, .. } => transfer(kernel, (*dst, param.0, *col), true),
+        Stmt::Store { param, src, col } => transfer(kernel, (*src, param.0, *col), false),
+        Stmt::Commit | Stmt::WaitLoads { .. } | Stmt::Fill { .. } => Ok(()),
+        Stmt::Sync(Sync::Arrive(b) | Sync::Wait(b)) => {
+            ensure(*b < kernel.mbarriers.len(), || "an mbarrier is missing".to_owned())
+        }
+        Stmt::Sync(Sync::Cta | Sync::Role | Sync::ProxyFence) => Ok(()),
+        Stmt::Map { dst, body } => pointwise(kernel, shape(dst)?, body, 0),
+        Stmt::Mma(m) => product(kernel, m),
+        Stmt::Reduce { dst, src, over, .. } => {
+            let ([b, r, c], [sb, sr, sc]) = (shape(dst)?, shape(src)?);
+            let fits = match over {
+                Over::Cols => [b, r, c] == [sb, sr, 1],
+                Over::Rows => b == sb && c == sc && sr % r == 0,
+            };
+            ensure(fits, || format!("[{sb}, {sr}, {sc}] reduced to [{b}, {r}, {c}]"))
+        }
+        Stmt::Run { dst, src, .. } => {
+            is_shared(kernel, *dst)?;
+            is_shared(kernel, *src)?;
+            equal("a running sum", shape(dst)?, shape(src)?)
+        }
+        Stmt::Score { dst, p, a, to, from, unit, .. } => {
+            [dst, p, a, to, from].into_iter().try_for_each(|v| is_shared(kernel, *v))?;
+            let ([b, rp, k], [_, ra, _], [_, n, _]) = (shape(p)?, shape(a)?, shape(to)?);
+            equal("the scores", shape(dst)?, [b, rp, ra])?;
+            equal("the running sums", shape(from)?, [b, n, k])?;
+            let whole = rp % n == 0 && ra % n == 0;
+            let fragments = (rp / n) % 16 == 0 && (ra / n) % 16 == 0;
+            let sixteen = [p, a].into_iter().all(|v| kernel.tile(v.tile).dtype.bytes() == 2);
+            ensure(whole, || format!("{rp} and {ra} rows in {n} steps"))?;
+            ensure(*unit == Unit::Scalar || (fragments && sixteen), || {
+                "not made of fragments".to_owned()
+            })
+        }
+        Stmt::Mix { dst, w, y, to, from, .. } => {
+            [dst, w, y, to, from].into_iter().try_for_each(|v| is_shared(kernel, *v))?;
+            let ([b, r, s], [_, ry, v]) = (shape(w)?, shape(y)?);
+            equal("the mix", shape(dst)?, [b, r, v])?;
+            ensure(s == ry, || format!("{s} weights for {ry} rows"))?;
+            equal("the running sums", shape(to)?, shape(from)?)
+        }
+        Stmt::Inverse { dst, src, .. } => {
+            is_shared(kernel, *dst)?;
+            is_shared(kernel, *src)?;
+            let [b, r, c] = shape(src)?;
+            ensure(r == c, || format!("{r}x{c} has no inverse"))?;
+            equal("the inverse", shape(dst)?, [b, r, c])
+        }
+        Stmt::Copy { dst, src, map } => copy(shape(dst)?, shape(src)?, *map),
+    }
+}
+
+fn transfer(
+    kernel: &Kernel,
+    (tile, param, col): (TileId, usize, usize),
+    load: bool,
+) -> Result<(), String> {
+    let param = kernel.params.get(param).ok_or("a param is missing")?;
+    let tile = kernel.tile(tile);
+    let (reads, tokens) = match param.kind {
+        ParamKind::TokenIn => (true, kernel.chunk),
+        ParamKind::ModelIn | ParamKind::StateIn => (true, 1),
+        ParamKind::TokenOut => (false, kernel.chunk),
+        ParamKind::StateOut => (false, 1),
+    };
+    ensure(reads == load, || format!("param {} goes the other way", param.name))?;
+    ensure(tile.rows == tokens * param.rows, || {
+        format!("{} rows for {} of the param", tile.rows, tokens * param.rows)
+    })?;
+    let width = if param.split { param.cols.div_ceil(kernel.parts) } else { param.cols };
+    ensure(col + width <= tile.cols, || format!("columns {col}+{width} of {}", tile.cols))?;
+    ensure(param.dims.iter().product::<usize>() == param.rows * param.cols, || {
+        format!("dims of param {}", param.name)
+    })
+}
+
+fn pointwise(kernel: &Kernel, dst: [usize; 3], body: &Body, before: usize) -> Result<(), String> {
+    for arg in &body.args {
+        let [b, mut r, mut c] = kernel.shape(arg.view);
+        if arg.transposed {
+            (r, c) = (c, r);
+        }
+        let fits = dst[0] % b == 0 && dst[1] % r == 0 && dst[2] % c == 0;
+        ensure(fits, || format!("argument [{b}, {r}, {c}] in {dst:?}"))?;
+    }
+    arguments(&body.expr, body.args.len() + before)
+}
+
+fn arguments(expr: &Expr, count: usize) -> Result<(), String> {
+    match expr {
+        Expr::Arg(i) => ensure(*i < count, || format!("argument {i} of {count}")),
+        Expr::Const(_) => Ok(()),
+        Expr::Unary(_, a) | Expr::Keep { value: a, .. } | Expr::Live { value: a, .. } => {
+            arguments(a, count)
+        }
+        Expr::Binary(_, a, b) => arguments(a, count).and(arguments(b, count)),
+        Expr::Select(c, a, b) => [c, a, b].into_iter().try_for_each(|x| arguments(x, count)),
+    }
+}
+
+fn product(kernel: &Kernel, m: &Mma) -> Result<(), String> {
+    let shape = |o: Operand| {
+        let [b, r, c] = kernel.shape(o.view);
+        if o.transposed { [b, c, r] } else { [b, r, c] }
+    };
+    let (dst, a, b) = (kernel.shape(m.dst), shape(m.a), shape(m.b));
+    ensure(a[2] == b[1] && [a[1], b[2]] == dst[1..], || {
+        format!("{a:?} times {b:?} is not {dst:?}")
+    })?;
+    ensure(a[0] == b[0] && a[0] == dst[0], || format!("blocks {}, {}, {}", a[0], b[0], dst[0]))?;
+    if let Start::Tile(view) = m.start {
+        equal("the start", kernel.shape(view), dst)?;
+    }
+    if let Some(body) = &m.then {
+        pointwise(kernel, dst, body, 1)?;
+    }
+    if m.unit == Unit::Scalar {
+        return Ok(());
+    }
+    let place = |v: View| kernel.tile(v.tile).shared().is_some();
+    let (d, l, r) = (place(m.dst), place(m.a.view), place(m.b.view));
+    ensure(l && d == r, || "operands are not where tensor cores take them".to_owned())?;
+    for view in [m.a.view, m.b.view] {
+        let tile = kernel.tile(view.tile);
+        ensure(matches!(tile.dtype, Dtype::F16 | Dtype::Bf16), || {
+            format!("operand {} is {}", tile.name, tile.dtype)
+        })?;
+        if let Some(s) = tile.shared() {
+            let padded = s.padded_rows % 16 == 0 && s.padded_cols % 16 == 0 && s.pitch % 16 == 0;
+            ensure(padded, || format!("operand {} is not padded to fragments", tile.name))?;
+        }
+    }
+    Ok(())
+}
+
+fn copy(dst: [usize; 3], src: [usize; 3], map: CopyMap) -> Result<(), String> {
+    let fits = match map {
+        CopyMap::Whole => dst == src,
+        CopyMap::Rows { dst_first, src_first, count } => {
+            dst[0] == src[0]
+                && dst[2] == src[2]
+                && dst_first + count <= dst[1]
+                && src_first + count <= src[1]
+        }
+        CopyMap::Cols { dst_first, src_first, count } => {
+            dst[0] == src[0]
+                && dst[1] == src[1]
+                && dst_first + count <= dst[2]
+                && src_first + count <= src[2]
+        }
+        CopyMap::OntoDiagonal { per } => {
+            [dst[0] * per, dst[1], dst[2]] == [src[0], src[1] * per, src[2] * per]
+        }
+        CopyMap::FromDiagonal { per } => {
+            [src[0] * per, src[1], src[2]] == [dst[0], dst[1] * per, dst[2] * per]
+        }
+        CopyMap::Transpose => [dst[0], dst[2], dst[1]] == src,
+    };
+    ensure(fits, || format!("{src:?} copied to {dst:?}"))
+}
+
+/// Follows one role through setup, enough iterations for every instance, and finish.
+fn order(kernel: &Kernel, role: &Role) -> Result<(), String> {
+    let stages =
+        kernel.tiles.iter().filter_map(|t| t.shared()).map(|s| s.stages).max().unwrap_or(1);
+    let rounds = stages + 2;
+    let mut hazards = Hazards::default();
+    let mut known: BTreeSet<(TileId, usize)> = BTreeSet::new();
+    let alone = kernel.roles.len() == 1;
+    let setup = role.setup.iter().map(|s| (0, s));
+    let body = (0..rounds).flat_map(|c| role.body.iter().map(move |s| (c, s)));
+    let finish = role.finish.iter().map(|s| (rounds - 1, s));
+    for (chunk, stmt) in setup.chain(body).chain(finish) {
+        let at = |e: &str| format!("in chunk {chunk}, `{}`: {e}", kernel.stmt(stmt));
+        if let Some(conflict) = hazards.conflict(kernel, stmt, chunk) {
+            return Err(at(conflict));
+        }
+        hazards.apply(kernel, stmt, chunk);
+        let instance =
+            |t: TileId, c: usize| (t, kernel.tile(t).shared().map_or(0, |s| c % s.stages));
+        let unknown = |t: &TileId| alone && !known.contains(&instance(*t, chunk));
+        if let Some(tile) = stmt.reads().into_iter().find(unknown) {
+            return Err(at(&format!("tile {} holds nothing yet", kernel.tile(tile).name)));
+        }
+        if let Some(tile) = stmt.writes() {
+            let ahead = if let Stmt::Load { ahead, .. } = stmt { *ahead } else { 0 };
+            let written = instance(tile, chunk + ahead);
+            known.retain(|other| *other == written || !overlap(kernel, *other, written));
+            known.insert(written);
+        }
+    }
+    Ok(())
+}
+
+/// Whether two tile instances share bytes of shared memory.
+fn overlap(kernel: &Kernel, a: (TileId, usize), b: (TileId, usize)) -> bool {
+    let bytes = |(tile, instance): (TileId, usize)| {
+        kernel.tile(tile).shared().map(|s| {
+            let start = s.offset + instance * s.stage_bytes;
+            start..start + s.padded_rows * s.pitch
+        })
+    };
+    match (bytes(a), bytes(b)) {
+        (Some(a), Some(b)) => a.start < b.end && b.start < a.end,
+        _ => false,
+    }
+}
+
+fn waits(kernel: &Kernel) -> Result<(), String> {
+    let all = || kernel.roles.iter().flat_map(|r| r.setup.iter().chain(&r.body).chain(&r.finish));
+    for (index, barrier) in kernel.mbarriers.iter().enumerate() {
+        let has = |sync: Sync| all().any(|s| *s == Stmt::Sync(sync));
+        let fits = !has(Sync::Wait(index)) || has(Sync::Arrive(index));
+        ensure(fits, || format!("nobody arrives at mbarrier {}", barrier.name))?;
+    }
+    Ok(())
 }
