@@ -1,1 +1,20 @@
-//! placeholder
+//! One form becomes the next: lift, saturate, extract, schedule.
+//!
+//! ```text
+//! Recurrence --lift--> Term (token level) --chunk--> Term (chunk level) --schedule--> Kernel
+//! ```
+//!
+//! [`lift`] writes a step as one history per state. [`chunk`] lets egg apply the laws of [`rules`]
+//! and extracts the cheapest equal term; [`explain`] prints the chain of laws between the two.
+
+mod chunk;
+mod cost;
+mod extract;
+mod lift;
+pub mod rules;
+mod saturate;
+pub mod schedule;
+
+pub use chunk::{ChunkOptions, Chunked, chunk, chunk_with};
+pub use lift::lift;
+pub use saturate::{Saturation, Stop};

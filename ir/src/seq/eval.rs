@@ -134,6 +134,7 @@ impl Evaluator<'_> {
     fn layout(&self, node: &Seq) -> Array3 {
         let array = |id: &Id| self.array(*id);
         match node {
+            Seq::Blk([_, x]) if self.term.shape(*x).blocks == Blocks::One => array(x).clone(),
             Seq::Blk([c, x]) => {
                 let (c, x) = (self.count(*c), array(x));
                 x.reshape(x.blocks / c, x.rows * c)

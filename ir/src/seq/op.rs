@@ -147,7 +147,8 @@ operators! {
     "solve" = Solve / 2,
     /// `tinv L`: `(I - L)^-1` for strictly triangular `L`.
     "tinv" = Tinv / 1,
-    /// `blk c x`: `[cN, R, F] -> [N, cR, F]`, joins `c` blocks; a view.
+    /// `blk c x`: `[cN, R, F] -> [N, cR, F]`, joins `c` blocks; a view. An array
+    /// `[1, 1, F]` is left as it is.
     "blk" = Blk / 2,
     /// `unblk c x`: `[N, cR, F] -> [cN, R, F]`, cuts each block in `c`; a view.
     "unblk" = Unblk / 2,

@@ -373,6 +373,8 @@ fn layout(node: &Seq, of: &dyn Fn(Id) -> Facts) -> ArrayFacts {
     let x = *of(*o.last().expect("layout operators have operands")).array();
     let s = x.shape;
     let shape = match node {
+        // One block is the same for all; put in blocks with others it stays as it is.
+        Seq::Blk(_) if s.blocks == Blocks::One && s.rows == 1 => s,
         Seq::Blk([c, _]) => {
             let c = of(*c).count();
             Shape { blocks: joined(node, c, s), rows: s.rows * c, ..s }

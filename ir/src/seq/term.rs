@@ -99,6 +99,11 @@ impl Term {
         self.facts(id).shape()
     }
 
+    /// Whether a node is an array: not a count or a mask.
+    pub fn is_array(&self, id: Id) -> bool {
+        matches!(self.facts(id), Facts::Array(_))
+    }
+
     /// Whether a node is an array whose elements are all 0.
     pub fn is_zero(&self, id: Id) -> bool {
         matches!(self.facts(id), Facts::Array(a) if a.zero)

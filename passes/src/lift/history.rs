@@ -1,0 +1,243 @@
+//! The history of a state, assembled from what its update writes and decays.
+
+use super::affine::{Symbol, Vector};
+use super::padding;
+use super::refusal::{Lifting, Refusal};
+use super::{Lifter, StateValues};
+use egg::Id;
+use sluice_ir::pointwise::Interval;
+use sluice_ir::seq::{Core, Leaf, LeafKind, Mask, Root, RootKind, Seq, Shape};
+use sluice_ir::step::{DimId, Sharing, StateId};
+use std::collections::BTreeSet;
+
+impl Lifter<'_> {
+    pub(super) fn values_of(&mut self, state: StateId) -> &mut StateValues {
+        self.states.get_mut(&state).expect("a state is entered before its nodes are walked")
+    }
+
+    /// Lifts a state with these dimensions as rows and columns.
+    pub(super) fn history(
+        &mut self,
+        state: StateId,
+        (rows, columns): (Option<DimId>, Option<DimId>),
+        transposed: bool,
+    ) -> Lifting<()> {
+        let fresh = StateValues { rows, columns, transposed, ..StateValues::default() };
+        self.states.insert(state, fresh);
+        let update = self.recurrence.updates[state.0];
+        let matrix = self.matrix(state, update)?;
+        let (feedback, plain) = self.written_symbols(state, &matrix.rows);
+        let (keys, values) = (self.extent(rows), self.extent(columns));
+        let mut gather = Gather { lifter: self, state, keys, values };
+        let (p, b) = gather.readers(&feedback)?;
+        let l = gather.feeds(&feedback);
+        let a = gather.keys_of(&feedback, &matrix.rows);
+        let c = gather.keys_of(&plain, &matrix.rows);
+        let d = gather.plain_values(&plain);
+        let nothing_kept = self.builder.number(f64::NEG_INFINITY);
+        let g = if matrix.keeps { matrix.g } else { Some(nothing_kept) };
+        let (g, w) = (self.gate(g), self.gate(matrix.w));
+        let s = self.initial_state(state);
+        let core = Core { g, w, a, l, p, b, c, d, s };
+        let values = self.values_of(state);
+        values.core = Some(core);
+        values.feedback = feedback;
+        Ok(())
+    }
+
+    /// The symbols that the new state needs: with feedback, and plain.
+    fn written_symbols(&self, state: StateId, rows: &[(Id, Symbol)]) -> (Vec<Symbol>, Vec<Symbol>) {
+        let values = &self.states[&state].values;
+        let mut needed: BTreeSet<Symbol> = rows.iter().map(|row| row.1).collect();
+        let mut waiting: Vec<Symbol> = needed.iter().copied().collect();
+        while let Some(symbol) = waiting.pop() {
+            let fresh = values[symbol].feeds.keys().filter(|fed| needed.insert(**fed));
+            waiting.extend(fresh);
+        }
+        needed.into_iter().partition(|symbol| !values[*symbol].is_free())
+    }
+
+    /// A log decay at token level; none is 0.
+    fn gate(&mut self, log: Option<Id>) -> Id {
+        match log {
+            None => self.builder.zeros(Shape::token(1, 1)),
+            Some(log) => {
+                let shape = Shape::token(1, self.builder.shape(log).features);
+                let log = self.builder.spread(log, shape);
+                self.neutral_at_padding(log)
+            }
+        }
+    }
+
+    /// The term, with 0 at padding tokens.
+    fn neutral_at_padding(&mut self, id: Id) -> Id {
+        let recurrence = self.recurrence;
+        let kind = |name: &str| {
+            let input = recurrence.inputs.iter().find(|i| i.name == name);
+            match input.map(|i| i.rate) {
+                Some(sluice_ir::step::Rate::Token) => LeafKind::Token,
+                Some(sluice_ir::step::Rate::Model) => LeafKind::Model,
+                None => LeafKind::State,
+            }
+        };
+        if padding::is_zero_at_padding(&self.builder, &kind, id) {
+            return id;
+        }
+        self.builder.add(Seq::Live([id]))
+    }
+
+    fn initial_state(&mut self, state: StateId) -> Id {
+        let declared = &self.recurrence.states[state.0];
+        let values = &self.states[&state];
+        let leaf = Leaf {
+            kind: LeafKind::State,
+            shape: Shape::one(self.extent(values.rows), self.extent(values.columns)),
+            range: Interval::ALL,
+            sharing: Sharing::Head,
+            transposed: values.transposed,
+            init: declared.init,
+        };
+        self.builder.leaf(&declared.name, leaf)
+    }
+
+    fn core(&self, state: StateId) -> Core {
+        self.states[&state].core.expect("states are lifted in dependency order")
+    }
+
+    /// The states of a history as `mask` sees them.
+    pub(super) fn states_seen(&mut self, state: StateId, mask: Mask) -> Id {
+        let core = self.core(state);
+        let mask = self.builder.add(Seq::Mask(mask));
+        self.builder.add(Seq::Hist(core.operands(mask)))
+    }
+
+    /// The final state as a root.
+    pub(super) fn final_state(&mut self, state: StateId) -> Root {
+        let core = self.core(state);
+        let mask = self.builder.add(Seq::Mask(Mask::Strict));
+        let id = self.builder.add(Seq::Fin(core.operands(mask)));
+        let declared = &self.recurrence.states[state.0];
+        Root {
+            name: declared.name.clone(),
+            kind: RootKind::State,
+            transposed: self.states[&state].transposed,
+            dims: declared.dims.iter().map(|d| self.sizes[d.0]).collect(),
+            id,
+        }
+    }
+
+    /// The values that a symbol stands for, `[T, 1, V]`.
+    pub(super) fn written_value(&mut self, state: StateId, symbol: Symbol) -> Id {
+        let values = &self.states[&state];
+        let place = values.feedback.iter().position(|s| *s == symbol);
+        let rows = values.feedback.len();
+        let Some(index) = place else {
+            let value = values.values[symbol].clone();
+            return self.vector_term(state, &value);
+        };
+        let core = self.core(state);
+        let mask = self.builder.add(Seq::Mask(Mask::Strict));
+        let all = self.builder.add(Seq::Hz(core.operands(mask)));
+        if rows == 1 {
+            return all;
+        }
+        let (index, one) = (self.builder.count(index), self.builder.count(1));
+        self.builder.add(Seq::Rows([index, one, all]))
+    }
+}
+
+/// Gathers the rows of a core's operands.
+struct Gather<'l, 'a> {
+    lifter: &'l mut Lifter<'a>,
+    state: StateId,
+    keys: usize,
+    values: usize,
+}
+
+impl Gather<'_, '_> {
+    /// `[T, n, width]` from one entry per row; no rows are one row of zeros.
+    fn weave(&mut self, rows: &[Option<Id>], width: usize) -> Id {
+        let builder = &mut self.lifter.builder;
+        let shape = Shape::token(1, width);
+        let mut woven = None;
+        for row in rows {
+            let row = match row {
+                Some(id) => builder.spread(*id, shape),
+                None => builder.zeros(shape),
+            };
+            woven = Some(match woven {
+                None => row,
+                Some(above) => builder.add(Seq::Weave([above, row])),
+            });
+        }
+        let all = woven.unwrap_or_else(|| builder.zeros(shape));
+        if builder.is_zero(all) {
+            let shape = builder.shape(all);
+            return builder.zeros(shape);
+        }
+        self.lifter.neutral_at_padding(all)
+    }
+
+    fn value(&self, symbol: Symbol) -> &Vector {
+        &self.lifter.states[&self.state].values[symbol]
+    }
+
+    fn keys_of(&mut self, symbols: &[Symbol], rows: &[(Id, Symbol)]) -> Id {
+        let key = |s: &Symbol| rows.iter().find(|row| row.1 == *s).map(|row| row.0);
+        let keys: Vec<_> = symbols.iter().map(key).collect();
+        self.weave(&keys, self.keys)
+    }
+
+    fn plain_values(&mut self, symbols: &[Symbol]) -> Id {
+        let bases: Vec<_> = symbols.iter().map(|s| self.value(*s).base).collect();
+        self.weave(&bases, self.values)
+    }
+
+    /// Readers and free parts of feedback rows.
+    fn readers(&mut self, symbols: &[Symbol]) -> Lifting<(Id, Id)> {
+        let (mut readers, mut bases) = (vec![], vec![]);
+        for symbol in symbols {
+            let value = self.value(*symbol).clone();
+            let reader = match value.read {
+                Some(read) if read.w.is_some() => {
+                    let update = self.lifter.recurrence.updates[self.state.0];
+                    let span = self.lifter.recurrence.node(update).span.clone();
+                    return Err(Refusal::column_scaled_read(span));
+                }
+                Some(read) => Some(self.lifter.decayed(read.p, read.g)),
+                None => None,
+            };
+            readers.push(reader);
+            bases.push(value.base);
+        }
+        Ok((self.weave(&readers, self.keys), self.weave(&bases, self.values)))
+    }
+
+    /// `[T, n, n]`: what feedback rows contribute to later ones of the same step.
+    fn feeds(&mut self, symbols: &[Symbol]) -> Id {
+        let mut rows = vec![];
+        for symbol in symbols {
+            let feeds = self.value(*symbol).feeds.clone();
+            let entries: Vec<_> = symbols.iter().map(|s| feeds.get(s).copied()).collect();
+            rows.push(Some(self.cat(&entries)));
+        }
+        let width = symbols.len().max(1);
+        self.weave(&rows, width)
+    }
+
+    /// `[T, 1, n]` from `n` scalars.
+    fn cat(&mut self, entries: &[Option<Id>]) -> Id {
+        let builder = &mut self.lifter.builder;
+        let shape = Shape::token(1, 1);
+        let scalar = |e: &Option<Id>, builder: &mut sluice_ir::seq::Builder| match e {
+            None => builder.zeros(shape),
+            Some(id) => builder.spread(*id, shape),
+        };
+        let mut joined = scalar(&entries[0], builder);
+        for entry in &entries[1..] {
+            let next = scalar(entry, builder);
+            joined = builder.add(Seq::Cat([joined, next]));
+        }
+        joined
+    }
+}
