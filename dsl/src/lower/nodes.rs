@@ -1,0 +1,91 @@
+//! The nodes of a program under construction: equal expressions are one node, constants are folded.
+
+use sluice_ir::diagnostic::Span;
+use sluice_ir::step::{Binary, Node, NodeId, Op, Recurrence, Unary, result_dims};
+
+/// The node of an operation, new or not; an error if the operands' dimensions do not fit.
+///
+/// A node keeps the place where it first occurred.
+pub(super) fn node(program: &mut Recurrence, op: Op, span: &Span) -> Result<NodeId, String> {
+    let op = match fold(program, op) {
+        Folded::Node(id) => return Ok(id),
+        Folded::Op(op) => op,
+    };
+    if let Some(known) = program.nodes.iter().position(|n| n.op == op) {
+        return Ok(NodeId(known));
+    }
+    let dims = result_dims(program, &op)?;
+    program.nodes.push(Node { op, dims, span: span.clone(), name: None });
+    Ok(NodeId(program.nodes.len() - 1))
+}
+
+enum Folded {
+    Node(NodeId),
+    Op(Op),
+}
+
+fn fold(program: &Recurrence, op: Op) -> Folded {
+    let constant = |id: NodeId| match program.node(id).op {
+        Op::Const(x) => Some(x),
+        _ => None,
+    };
+    match op {
+        Op::Unary(f, a) => match (f, program.node(a).op) {
+            (_, Op::Const(x)) => Folded::Op(Op::Const(f.eval(x))),
+            (Unary::Neg, Op::Unary(Unary::Neg, inner)) => Folded::Node(inner),
+            _ => Folded::Op(op),
+        },
+        Op::Binary(f, a, b) => match (constant(a), constant(b)) {
+            (Some(x), Some(y)) => Folded::Op(Op::Const(f.eval(x, y))),
+            (Some(1.0), None) if f == Binary::Mul => Folded::Node(b),
+            (None, Some(1.0)) if f == Binary::Mul => Folded::Node(a),
+            _ => Folded::Op(op),
+        },
+        Op::Input(_)
+        | Op::State(_)
+        | Op::Const(_)
+        | Op::Extent(_)
+        | Op::Select(..)
+        | Op::Reduce(..)
+        | Op::Dot(..)
+        | Op::Outer(..) => Folded::Op(op),
+    }
+}
+
+/// Removes the nodes that no update and no output needs.
+pub(super) fn prune(program: &mut Recurrence) {
+    let mut needed = vec![false; program.nodes.len()];
+    for id in program.updates.iter().chain(program.outputs.iter().map(|o| &o.node)) {
+        needed[id.0] = true;
+    }
+    // Operands come before their users, so one pass from the end finds everything.
+    for (i, node) in program.nodes.iter().enumerate().rev() {
+        if needed[i] {
+            node.op.operands().into_iter().for_each(|id| needed[id.0] = true);
+        }
+    }
+    let mut place = vec![NodeId(0); needed.len()];
+    let mut kept = Vec::new();
+    for (i, node) in std::mem::take(&mut program.nodes).into_iter().enumerate() {
+        if needed[i] {
+            place[i] = NodeId(kept.len());
+            kept.push(Node { op: renumber(node.op, &place), ..node });
+        }
+    }
+    program.nodes = kept;
+    program.updates.iter_mut().for_each(|id| *id = place[id.0]);
+    program.outputs.iter_mut().for_each(|o| o.node = place[o.node.0]);
+}
+
+fn renumber(op: Op, place: &[NodeId]) -> Op {
+    let at = |id: NodeId| place[id.0];
+    match op {
+        Op::Input(_) | Op::State(_) | Op::Const(_) | Op::Extent(_) => op,
+        Op::Unary(f, a) => Op::Unary(f, at(a)),
+        Op::Binary(f, a, b) => Op::Binary(f, at(a), at(b)),
+        Op::Select(c, a, b) => Op::Select(at(c), at(a), at(b)),
+        Op::Reduce(f, a, d) => Op::Reduce(f, at(a), d),
+        Op::Dot(a, b, d) => Op::Dot(at(a), at(b), d),
+        Op::Outer(a, b) => Op::Outer(at(a), at(b)),
+    }
+}

@@ -1,0 +1,377 @@
+//! Text to syntax tree. The only module that mentions pest.
+//!
+//! A statement that does not follow the grammar is skipped to the end of its line, so that one text
+//! shows all its errors at once; frequent mistakes have productions of their own.
+
+mod error;
+
+use crate::ast::{
+    Assign, Ast, DimDecl, Expr, ExprKind, Function, Infix, Input, Item, Let, Name, Number, Output, Param,
+    Range, Recurrence, Shape, State, Statement,
+};
+use error::{STATEMENT_HELP, syntax_error};
+use pest::Parser as _;
+use pest::iterators::{Pair, Pairs};
+use sluice_ir::diagnostic::{Code, Diagnostic, Span};
+
+#[derive(pest_derive::Parser)]
+#[grammar = "grammar.pest"]
+struct Grammar;
+
+/// Deeper nesting than any program has; it bounds the stack that parsing and lowering need.
+const MAX_DEPTH: usize = 64;
+
+/// Operators and operands of one expression, more than anybody writes; it bounds the stack as well.
+const MAX_PARTS: usize = 512;
+
+/// The syntax tree of a text, or every syntax error found.
+pub fn parse(text: &str) -> Result<Ast, Vec<Diagnostic>> {
+    check_depth(text).map_err(|error| vec![error])?;
+    let mut pairs = Grammar::parse(Rule::file, text)
+        .map_err(|error| vec![syntax_error(text, 0, &error)])?;
+    let file = pairs.next().expect("the start rule gives one pair");
+    let mut builder = Builder { text, errors: Vec::new() };
+    let items = file.into_inner().filter_map(|pair| builder.item(pair)).collect();
+    if builder.errors.is_empty() {
+        Ok(Ast { items, comments: comments(text) })
+    } else {
+        Err(builder.errors)
+    }
+}
+
+fn check_depth(text: &str) -> Result<(), Diagnostic> {
+    let mut depth = 0usize;
+    for (at, c) in text.char_indices() {
+        match c {
+            '(' | '[' => depth += 1,
+            ')' | ']' | '}' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        if depth > MAX_DEPTH {
+            return Err(Diagnostic::new(Code::Syntax, "brackets are nested too deeply")
+                .at(at..at + 1, format!("this is level {depth}"))
+                .with_help("name an intermediate value with `let`"));
+        }
+    }
+    Ok(())
+}
+
+/// Places of the `#` comments; documentation lines may hold the sign too.
+fn comments(text: &str) -> Vec<Span> {
+    let mut found = Vec::new();
+    let mut start = 0;
+    for line in text.split_inclusive('\n') {
+        let marker = line.find('#').filter(|_| !line.trim_start().starts_with("///"));
+        if let Some(at) = marker {
+            found.push(start + at..start + line.trim_end().len());
+        }
+        start += line.len();
+    }
+    found
+}
+
+fn span(pair: &Pair<Rule>) -> Span {
+    pair.as_span().start()..pair.as_span().end()
+}
+
+/// The next pair, if it is of this rule.
+fn optional<'t>(pairs: &mut Pairs<'t, Rule>, rule: Rule) -> Option<Pair<'t, Rule>> {
+    if pairs.peek()?.as_rule() == rule { pairs.next() } else { None }
+}
+
+/// Turns pairs into nodes and collects errors.
+struct Builder<'t> {
+    text: &'t str,
+    errors: Vec<Diagnostic>,
+}
+
+impl Builder<'_> {
+    fn report(&mut self, message: &str, at: Span, help: &str) {
+        self.errors.push(Diagnostic::new(Code::Syntax, message).at(at, "").with_help(help));
+    }
+
+    fn item(&mut self, pair: Pair<Rule>) -> Option<Item> {
+        match pair.as_rule() {
+            Rule::recurrence => Some(Item::Recurrence(self.recurrence(pair))),
+            Rule::function => Some(Item::Function(self.function(pair))),
+            Rule::dim_decl => Some(Item::Dim(dim_decl(pair))),
+            _ => None,
+        }
+    }
+
+    fn function(&mut self, pair: Pair<Rule>) -> Function {
+        let span = span(&pair);
+        let mut inner = pair.into_inner();
+        let doc = doc(&mut inner);
+        inner.next().expect("the keyword");
+        let name = name(&mut inner);
+        let mut params = Vec::new();
+        while let Some(param) = optional(&mut inner, Rule::fn_param) {
+            let mut inner = param.into_inner();
+            let name = self::name(&mut inner);
+            params.push(Param { name, shape: inner.next().map(|pair| self.shape(pair)) });
+        }
+        let result = optional(&mut inner, Rule::fn_result)
+            .map(|pair| self.shape(pair.into_inner().next().expect("a shape")));
+        let mut lets = Vec::new();
+        while let Some(pair) = optional(&mut inner, Rule::let_stmt) {
+            lets.push(self.let_stmt(pair));
+        }
+        let value = self.expr(inner.next().expect("the value"));
+        Function { doc, name, params, result, lets, value, span }
+    }
+
+    fn recurrence(&mut self, pair: Pair<Rule>) -> Recurrence {
+        let span = span(&pair);
+        let mut inner = pair.into_inner();
+        let doc = doc(&mut inner);
+        inner.next().expect("the keyword");
+        let name = name(&mut inner);
+        let mut inputs = Vec::new();
+        while let Some(pair) = optional(&mut inner, Rule::input) {
+            inputs.push(self.input(pair));
+        }
+        let mut outputs = Vec::new();
+        while let Some(pair) = optional(&mut inner, Rule::output) {
+            outputs.push(self.output(pair));
+        }
+        let body = self.body(inner);
+        Recurrence { doc, name, inputs, outputs, body, span }
+    }
+
+    fn input(&mut self, pair: Pair<Rule>) -> Input {
+        let whole = span(&pair);
+        let mut inner = pair.into_inner();
+        let doc = doc(&mut inner);
+        let param = optional(&mut inner, Rule::kw_param).map(|pair| span(&pair));
+        let name = name(&mut inner);
+        let shape = self.shape(inner.next().expect("a shape"));
+        let dtype = optional(&mut inner, Rule::dtype).map(|pair| name_of(&pair));
+        let range = optional(&mut inner, Rule::range).map(range);
+        let sharing = optional(&mut inner, Rule::sharing)
+            .map(|pair| name_of(&pair.into_inner().nth(1).expect("what shares")));
+        Input { doc, name, param, shape, dtype, range, sharing, span: whole }
+    }
+
+    fn output(&mut self, pair: Pair<Rule>) -> Output {
+        let span = span(&pair);
+        let mut inner = pair.into_inner();
+        let name = name(&mut inner);
+        let shape = self.shape(inner.next().expect("a shape"));
+        let dtype = inner.next().map(|pair| name_of(&pair));
+        Output { name, shape, dtype, span }
+    }
+
+    fn shape(&mut self, pair: Pair<Rule>) -> Shape {
+        let span = span(&pair);
+        let mut names = Vec::new();
+        for pair in pair.into_inner() {
+            if pair.as_rule() == Rule::bad_shape {
+                self.report("a shape stands in brackets", span.clone(), "write `[K, V]`");
+            } else {
+                names.push(name_of(&pair));
+            }
+        }
+        Shape { dims: names, span }
+    }
+
+    fn body(&mut self, pairs: Pairs<Rule>) -> Vec<Statement> {
+        let mut statements = Vec::new();
+        let mut skipping = false;
+        for pair in pairs {
+            let bad = pair.as_rule() == Rule::bad_line;
+            match pair.as_rule() {
+                Rule::state_stmt => statements.push(Statement::State(self.state_stmt(pair))),
+                Rule::let_stmt => statements.push(Statement::Let(self.let_stmt(pair))),
+                Rule::assignment => statements.push(Statement::Assign(self.assignment(pair))),
+                Rule::semicolon => {
+                    self.report("a statement ends without a semicolon", span(&pair), "leave out `;`");
+                }
+                // The lines after a bad line are often the rest of the same statement.
+                Rule::bad_line if !skipping => self.bad_line(span(&pair).start),
+                _ => {}
+            }
+            skipping = bad;
+        }
+        statements
+    }
+
+    /// Parses a line that is not a statement once more, as what its first word promises, to learn why.
+    fn bad_line(&mut self, start: usize) {
+        let rest = &self.text[start..];
+        let rule = match rest.split(|c: char| !c.is_alphanumeric()).next() {
+            Some("let") => Rule::let_stmt,
+            Some("state") => Rule::state_stmt,
+            _ => Rule::assignment,
+        };
+        match Grammar::parse(rule, rest) {
+            Err(error) => self.errors.push(syntax_error(self.text, start, &error)),
+            Ok(_) => self.report("expected a statement", start..start + 1, STATEMENT_HELP),
+        }
+    }
+
+    fn state_stmt(&mut self, pair: Pair<Rule>) -> State {
+        let span = span(&pair);
+        let mut inner = pair.into_inner().skip(1);
+        let name = name_of(&inner.next().expect("a name"));
+        let shape = self.shape(inner.next().expect("a shape"));
+        State { name, shape, init: inner.next().map(bound), span }
+    }
+
+    fn let_stmt(&mut self, pair: Pair<Rule>) -> Let {
+        let span = span(&pair);
+        let mut inner = pair.into_inner().skip(1);
+        let name = name_of(&inner.next().expect("a name"));
+        Let { name, value: self.expr(inner.next().expect("a value")), span }
+    }
+
+    fn assignment(&mut self, pair: Pair<Rule>) -> Assign {
+        let span = span(&pair);
+        let mut inner = pair.into_inner();
+        let target = inner.next().expect("a target");
+        let primed = target.as_rule() == Rule::primed;
+        let mut target = name_of(&target);
+        if primed {
+            target.text.pop();
+        }
+        Assign { target, primed, value: self.expr(inner.next().expect("a value")), span }
+    }
+
+    fn expr(&mut self, pair: Pair<Rule>) -> Expr {
+        let whole = span(&pair);
+        let mut parts = pair.into_inner();
+        if parts.len() > MAX_PARTS {
+            let message = "an expression has too many operators";
+            self.report(message, whole.clone(), "name intermediate values with `let`");
+            return Expr { kind: ExprKind::Number(0.0), span: whole };
+        }
+        self.infix(&mut parts, 0)
+    }
+
+    /// Precedence climbing: an operand and the operators after it that bind at least as tightly.
+    fn infix(&mut self, parts: &mut Pairs<Rule>, loosest: u8) -> Expr {
+        let mut left = self.operand(parts);
+        while let Some(pair) = parts.peek() {
+            let infix = self.infix_operator(&pair);
+            if infix.precedence() < loosest {
+                break;
+            }
+            parts.next();
+            let right = self.infix(parts, infix.precedence() + 1);
+            let span = left.span.start..right.span.end;
+            left = Expr { kind: ExprKind::Infix(infix, Box::new(left), Box::new(right)), span };
+        }
+        left
+    }
+
+    fn infix_operator(&mut self, pair: &Pair<Rule>) -> Infix {
+        match pair.as_rule() {
+            Rule::lt => Infix::Lt,
+            Rule::le => Infix::Le,
+            Rule::gt => Infix::Gt,
+            Rule::ge => Infix::Ge,
+            Rule::eq => Infix::Eq,
+            Rule::add => Infix::Add,
+            Rule::sub => Infix::Sub,
+            Rule::div => Infix::Div,
+            Rule::mul => Infix::Mul,
+            _ => {
+                self.bad_operator(pair);
+                Infix::Mul
+            }
+        }
+    }
+
+    fn bad_operator(&mut self, pair: &Pair<Rule>) {
+        let help = match pair.as_str() {
+            "**" | "^" => "write `pow(a, b)`",
+            "@" => "write `dot(a, b)`, which contracts the dimension that both have",
+            "&&" => "comparisons give 1 or 0: write `min(a, b)`",
+            "||" => "comparisons give 1 or 0: write `max(a, b)`",
+            "!=" => "write `1 - (a == b)`",
+            _ => "the operators are `+ - * / < <= > >= ==`",
+        };
+        let error = Diagnostic::new(Code::Syntax, format!("there is no operator `{}`", pair.as_str()))
+            .at(span(pair), "")
+            .with_help(help);
+        // An operator is looked at again by every caller that it binds too loosely for.
+        if !self.errors.contains(&error) {
+            self.errors.push(error);
+        }
+    }
+
+    fn operand(&mut self, parts: &mut Pairs<Rule>) -> Expr {
+        let pair = parts.next().expect("an operand");
+        let whole = span(&pair);
+        let kind = match pair.as_rule() {
+            Rule::negation => {
+                let operand = self.operand(parts);
+                let span = whole.start..operand.span.end;
+                return Expr { kind: ExprKind::Neg(Box::new(operand)), span };
+            }
+            Rule::paren => {
+                let inner = self.expr(pair.into_inner().next().expect("an expression"));
+                return Expr { span: whole, ..inner };
+            }
+            Rule::number => ExprKind::Number(number(pair.as_str())),
+            Rule::primed => ExprKind::Primed(pair.as_str().trim_end_matches('\'').to_owned()),
+            Rule::call => {
+                let mut inner = pair.into_inner();
+                let function = name(&mut inner);
+                ExprKind::Call(function, inner.map(|argument| self.expr(argument)).collect())
+            }
+            _ => ExprKind::Name(pair.as_str().to_owned()),
+        };
+        Expr { kind, span: whole }
+    }
+}
+
+fn dim_decl(pair: Pair<Rule>) -> DimDecl {
+    let whole = span(&pair);
+    let mut inner = pair.into_inner();
+    let doc = doc(&mut inner);
+    inner.next().expect("the keyword");
+    let name = name(&mut inner);
+    let size = inner.next().expect("a size");
+    let size = Number { value: number(size.as_str()), span: span(&size) };
+    DimDecl { doc, name, size, span: whole }
+}
+
+fn doc(pairs: &mut Pairs<Rule>) -> Vec<String> {
+    let mut lines = Vec::new();
+    while let Some(pair) = optional(pairs, Rule::doc) {
+        let text = pair.into_inner().as_str();
+        lines.push(text.strip_prefix(' ').unwrap_or(text).trim_end().to_owned());
+    }
+    lines
+}
+
+fn name(pairs: &mut Pairs<Rule>) -> Name {
+    name_of(&pairs.next().expect("a name"))
+}
+
+fn name_of(pair: &Pair<Rule>) -> Name {
+    Name { text: pair.as_str().to_owned(), span: span(pair) }
+}
+
+fn range(pair: Pair<Rule>) -> Range {
+    let span = span(&pair);
+    let mut inner = pair.into_inner().skip(1);
+    let mut next = || inner.next().expect("bracket, bound, bound, bracket");
+    let lo_open = next().as_str() == "(";
+    let (lo, hi) = (bound(next()), bound(next()));
+    let hi_open = next().as_str() == ")";
+    Range { lo, hi, lo_open, hi_open, span }
+}
+
+/// A number with an optional sign.
+fn bound(pair: Pair<Rule>) -> Number {
+    let span = span(&pair);
+    let mut inner = pair.into_inner();
+    let sign = if optional(&mut inner, Rule::minus).is_some() { -1.0 } else { 1.0 };
+    Number { value: sign * number(inner.as_str()), span }
+}
+
+fn number(text: &str) -> f64 {
+    text.parse().expect("the grammar admits only numbers")
+}
