@@ -1,0 +1,160 @@
+//! A kernel under construction: statements on tiles that have no address yet.
+//!
+//! In: statements in any order that respects their data.  Out: a checked [`Kernel`]: statements
+//! reordered so that few barriers are needed, tiles placed in shared memory, barriers inserted.
+
+use super::order;
+use super::place;
+use sluice_ir::diagnostic::{Code, Diagnostic};
+use sluice_ir::dtype::Dtype;
+use sluice_ir::kernel::{
+    self, Arg, Body, Checked, Expr, Kernel, Layout, Param, ParamId, Place, Role, Schedule, Shared,
+    Stmt, Swizzle, Tile, TileId, View,
+};
+
+/// Where a tile of a draft is to live.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Home {
+    /// Shared memory, with this many instances.
+    Shared { stages: usize },
+    /// Registers, spread by columns.
+    Columns,
+}
+
+/// Statements and tiles of a kernel before placement.
+#[derive(Debug, Default)]
+pub(super) struct Draft {
+    pub(super) params: Vec<Param>,
+    pub(super) tiles: Vec<Tile>,
+    pub(super) carried: Vec<TileId>,
+    pub(super) setup: Vec<Stmt>,
+    /// Opens each iteration: waits for loads, issues the next ones. Kept as it is.
+    pub(super) opening: Vec<Stmt>,
+    pub(super) body: Vec<Stmt>,
+    pub(super) finish: Vec<Stmt>,
+}
+
+/// What a draft must know to become a kernel.
+pub(super) struct Shape {
+    pub(super) name: String,
+    pub(super) schedule: Schedule,
+    pub(super) chunk: usize,
+    pub(super) layout: Layout,
+    pub(super) parts: usize,
+    pub(super) warps: usize,
+    /// Bytes of shared memory that the target offers.
+    pub(super) budget: usize,
+}
+
+impl Draft {
+    /// Adds a parameter, or finds the one of the same name and kind.
+    pub(super) fn param(&mut self, param: Param) -> ParamId {
+        let same = |p: &Param| p.name == param.name && p.kind == param.kind;
+        if let Some(i) = self.params.iter().position(same) {
+            return ParamId(i);
+        }
+        self.params.push(param);
+        ParamId(self.params.len() - 1)
+    }
+
+    /// Adds a tile.
+    pub(super) fn tile(
+        &mut self,
+        name: &str,
+        size: [usize; 2],
+        dtype: Dtype,
+        home: Home,
+    ) -> TileId {
+        let [rows, cols] = size;
+        let place = match home {
+            Home::Columns => Place::Columns,
+            Home::Shared { stages } => Place::Shared(shared(rows, cols, dtype, stages)),
+        };
+        let taken = self.tiles.iter().filter(|t| t.name.split('.').next() == Some(name)).count();
+        let name = if taken == 0 { name.to_owned() } else { format!("{name}.{taken}") };
+        self.tiles.push(Tile { name, rows, cols, dtype, place });
+        TileId(self.tiles.len() - 1)
+    }
+
+    /// The whole tile as one block.
+    pub(super) fn whole(&self, tile: TileId) -> View {
+        View { tile, blocks: 1 }
+    }
+
+    /// Appends `dst = expr(args)` to the body.
+    pub(super) fn map(&mut self, dst: View, expr: Expr, args: Vec<Arg>) {
+        self.body.push(Stmt::Map { dst, body: Body { expr, args } });
+    }
+
+    /// Orders, places and closes the draft.
+    pub(super) fn close(mut self, shape: Shape) -> Result<Checked, Diagnostic> {
+        let needed = place::apart(&mut self.tiles);
+        let mut kernel = Kernel {
+            name: shape.name,
+            schedule: shape.schedule,
+            chunk: shape.chunk,
+            params: self.params,
+            layout: shape.layout,
+            parts: shape.parts,
+            tiles: self.tiles,
+            carried: self.carried,
+            shared_bytes: needed,
+            mbarriers: Vec::new(),
+            roles: Vec::new(),
+        };
+        let mut body = order::few_barriers(&kernel, &self.opening, self.body);
+        if needed > shape.budget {
+            let kept = [&self.setup, &self.finish];
+            kernel.shared_bytes = place::reusing(&mut kernel.tiles, &kept, &self.opening, &body);
+            body = order::with_barriers(&kernel, &self.opening, body);
+        }
+        if kernel.shared_bytes > shape.budget {
+            return Err(too_large(kernel.shared_bytes, shape.budget));
+        }
+        let setup = order::with_barriers(&kernel, &[], self.setup);
+        let finish = order::after_loop(&kernel, self.finish);
+        let name = "all".to_owned();
+        kernel.roles =
+            vec![Role { name, warps: shape.warps, registers: None, setup, body, finish }];
+        Ok(kernel::check(kernel).expect("a schedule makes legal kernels"))
+    }
+}
+
+fn too_large(needed: usize, budget: usize) -> Diagnostic {
+    let message =
+        format!("the tiles need {needed} bytes of shared memory, the target has {budget}");
+    Diagnostic::new(Code::TooLarge, message)
+        .with_help("use a shorter chunk, smaller dimensions, or a target with more shared memory")
+}
+
+/// Bytes from one row of a tile to the next.
+///
+/// Rows of 16-bit tiles start an odd number of 16-byte pieces apart, so that the eight rows of a
+/// matrix load lie in different banks; wide f32 rows are shifted by eight words for the same reason.
+fn pitch(cols: usize, dtype: Dtype) -> usize {
+    let bytes = cols * dtype.bytes();
+    match dtype {
+        Dtype::F16 | Dtype::Bf16 => (bytes.div_ceil(16) | 1) * 16,
+        Dtype::F32 | Dtype::F64 if cols == 1 => bytes,
+        Dtype::F32 | Dtype::F64 if cols < 16 => bytes.next_multiple_of(16),
+        Dtype::F32 | Dtype::F64 => bytes.next_multiple_of(16) + 32,
+    }
+}
+
+/// A tile in shared memory without an address. 16-bit tiles are padded to whole fragments.
+fn shared(rows: usize, cols: usize, dtype: Dtype, stages: usize) -> Shared {
+    let fragments = dtype.bytes() == 2;
+    let pad = |n: usize| if fragments { n.next_multiple_of(16) } else { n };
+    let (padded_rows, padded_cols) = (pad(rows), pad(cols));
+    let pitch = pitch(padded_cols, dtype);
+    let stage_bytes = (padded_rows * pitch).next_multiple_of(128);
+    Shared {
+        offset: 0,
+        pitch,
+        padded_rows,
+        padded_cols,
+        stages,
+        stage_bytes,
+        swizzle: Swizzle::None,
+    }
+}

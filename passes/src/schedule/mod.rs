@@ -1,0 +1,45 @@
+//! From terms and steps to kernels: which tile lives where, and in what order statements run.
+
+mod draft;
+mod order;
+mod params;
+mod place;
+mod scan;
+mod step;
+
+pub use scan::fused_scan;
+pub use step::step;
+
+use sluice_ir::dtype::Dtype;
+use sluice_ir::step::{Dim, DimId, Recurrence};
+use sluice_ir::target::Target;
+use std::collections::BTreeMap;
+
+/// What a build binds.
+#[derive(Clone, Debug)]
+pub struct Build<'a> {
+    /// Size of each named dimension.
+    pub extents: &'a BTreeMap<String, usize>,
+    /// Element type of vectors.
+    pub dtype: Dtype,
+    /// Element type of states and of values between statements: f32, or f64 to verify.
+    pub compute: Dtype,
+    /// The machine.
+    pub target: &'a Target,
+}
+
+impl Build<'_> {
+    /// Size of a dimension.
+    ///
+    /// # Panics
+    /// If the dimension has no size; the driver asks for missing ones first.
+    pub(crate) fn size(&self, dim: &Dim) -> usize {
+        let bound = self.extents.get(&dim.name).copied();
+        dim.size.or(bound).expect("the driver has bound every dimension")
+    }
+
+    /// Sizes of dimensions of a recurrence.
+    pub(crate) fn sizes(&self, recurrence: &Recurrence, dims: &[DimId]) -> Vec<usize> {
+        dims.iter().map(|d| self.size(&recurrence.dims[d.0])).collect()
+    }
+}

@@ -1,0 +1,78 @@
+//! Orders the statements of a body and inserts the barriers that shared memory needs.
+//!
+//! In: statements in an order that respects their data.  Out: an order that does too, in which
+//! statements that need no barrier come before those that do; a barrier before each that does.
+//! Quadratic in the number of statements.
+
+use sluice_ir::kernel::{Hazards, Kernel, Stmt, Sync};
+
+/// Whether `later` must stay behind `earlier`.
+fn depends(earlier: &Stmt, later: &Stmt) -> bool {
+    let writes = |s: &Stmt| s.writes();
+    let touches = |s: &Stmt, t| s.reads().contains(&t) || s.writes() == Some(t);
+    writes(earlier).is_some_and(|t| touches(later, t))
+        || writes(later).is_some_and(|t| touches(earlier, t))
+}
+
+/// The hazards after the opening of an iteration, which ends with everything synchronised.
+fn opened(kernel: &Kernel, opening: &[Stmt]) -> Hazards {
+    let mut hazards = Hazards::default();
+    opening.iter().for_each(|s| hazards.apply(kernel, s, 0));
+    hazards
+}
+
+/// Reorders the body greedily: the first statement that is ready and needs no barrier is next; if
+/// every ready statement needs one, a barrier is.
+pub(super) fn few_barriers(kernel: &Kernel, opening: &[Stmt], body: Vec<Stmt>) -> Vec<Stmt> {
+    let mut hazards = opened(kernel, opening);
+    let before: Vec<Vec<usize>> = (0..body.len())
+        .map(|j| (0..j).filter(|i| depends(&body[*i], &body[j])).collect())
+        .collect();
+    let mut placed = vec![false; body.len()];
+    let mut out = opening.to_vec();
+    while placed.contains(&false) {
+        let ready = |i: usize| !placed[i] && before[i].iter().all(|j| placed[*j]);
+        let free = |i: &usize| ready(*i) && hazards.conflict(kernel, &body[*i], 0).is_none();
+        match (0..body.len()).find(free) {
+            Some(i) => {
+                hazards.apply(kernel, &body[i], 0);
+                out.push(body[i].clone());
+                placed[i] = true;
+            }
+            None => push_barrier(kernel, &mut hazards, &mut out),
+        }
+    }
+    out
+}
+
+/// Keeps the order and inserts the missing barriers; barriers already there are dropped first.
+pub(super) fn with_barriers(kernel: &Kernel, opening: &[Stmt], stmts: Vec<Stmt>) -> Vec<Stmt> {
+    let mut hazards = opened(kernel, opening);
+    let mut out = opening.to_vec();
+    let rest = stmts.into_iter().skip(opening.len());
+    for stmt in rest.filter(|s| !matches!(s, Stmt::Sync(Sync::Cta))) {
+        if hazards.conflict(kernel, &stmt, 0).is_some() {
+            push_barrier(kernel, &mut hazards, &mut out);
+        }
+        hazards.apply(kernel, &stmt, 0);
+        out.push(stmt);
+    }
+    out
+}
+
+/// The statements after the loop, behind a barrier if they touch shared memory.
+pub(super) fn after_loop(kernel: &Kernel, stmts: Vec<Stmt>) -> Vec<Stmt> {
+    if stmts.is_empty() {
+        return stmts;
+    }
+    let barrier = Stmt::Sync(Sync::Cta);
+    let mut all = vec![Stmt::WaitLoads { pending: 0 }, barrier];
+    all.extend(with_barriers(kernel, &[], stmts));
+    all
+}
+
+fn push_barrier(kernel: &Kernel, hazards: &mut Hazards, out: &mut Vec<Stmt>) {
+    let barrier = Stmt::Sync(Sync::Cta);
+    hazards.apply(kernel, &barrier, 0);
+    out.push(barrier);
+}

@@ -1,0 +1,81 @@
+//! Kernel parameters of inputs, outputs and states.
+
+use sluice_ir::dtype::Dtype;
+use sluice_ir::kernel::{Param, ParamKind};
+use sluice_ir::step::{Input, Rate, Sharing};
+
+/// Rows and columns of dimensions as tiles see them: a vector is one row, the last is contiguous.
+fn size(dims: &[usize]) -> [usize; 2] {
+    match *dims {
+        [] => [1, 1],
+        [n] => [1, n],
+        [r, c] => [r, c],
+        _ => unreachable!("values have at most two dimensions"),
+    }
+}
+
+/// A parameter of contiguous entries; every row's byte offset is a multiple of its alignment.
+fn param(name: &str, kind: ParamKind, dtype: Dtype, dims: &[usize]) -> Param {
+    let [rows, cols] = size(dims);
+    let row_bytes = cols * dtype.bytes();
+    Param {
+        name: name.to_owned(),
+        kind,
+        dtype,
+        sharing: Sharing::Head,
+        dims: dims.to_vec(),
+        rows,
+        cols,
+        split: false,
+        transposed: false,
+        align: (1 << row_bytes.trailing_zeros()).min(16),
+    }
+}
+
+/// The same memory with rows and columns exchanged.
+fn exchanged(param: Param, transposed: bool) -> Param {
+    if transposed {
+        Param { rows: param.cols, cols: param.rows, transposed: true, ..param }
+    } else {
+        param
+    }
+}
+
+/// The parameter of an input with these dimensions.
+pub(super) fn input(
+    input: &Input,
+    dtype: Dtype,
+    dims: &[usize],
+    split: bool,
+    transposed: bool,
+) -> Param {
+    let kind = match input.rate {
+        Rate::Token => ParamKind::TokenIn,
+        Rate::Model => ParamKind::ModelIn,
+    };
+    let plain = param(&input.name, kind, dtype, dims);
+    exchanged(Param { sharing: input.sharing, split, ..plain }, transposed)
+}
+
+/// The parameter of an output.
+pub(super) fn token_out(name: &str, dtype: Dtype, dims: &[usize], split: bool) -> Param {
+    Param { split, ..param(name, ParamKind::TokenOut, dtype, dims) }
+}
+
+/// The parameter of a state before or after the sequence, with `columns`: whether the parts of the
+/// value axis cut it, and whether the kernel holds its transpose.
+pub(super) fn state(
+    name: &str,
+    kind: ParamKind,
+    dims: &[usize],
+    columns: (bool, bool),
+    dtype: Dtype,
+) -> Param {
+    let (split, transposed) = columns;
+    exchanged(Param { split, ..param(name, kind, dtype, dims) }, transposed)
+}
+
+/// The same memory as one column: how a kernel that keeps states as `[keys, values]` sees a vector.
+pub(super) fn as_column(param: Param) -> Param {
+    Param { rows: param.rows * param.cols, cols: 1, split: false, ..param }
+}

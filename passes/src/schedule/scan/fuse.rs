@@ -1,0 +1,364 @@
+//! Fuses pointwise nodes into one map, or into the product that they end.
+
+use super::value::Form;
+use super::{Refusal, Scan};
+use egg::Id;
+use sluice_ir::dtype::Dtype;
+use sluice_ir::kernel::{Arg, Body, Expr, Start, Stmt, TileId, View};
+use sluice_ir::pointwise::{Binary, Unary};
+use sluice_ir::seq::{Mask, Seq};
+
+/// The lowest log decay that is kept: `e^-100` is below the smallest f32, so a decay of 0 (a gate of
+/// minus infinity) and this one are the same, and differences of running sums stay exact enough.
+const LOWEST_GATE: f64 = -100.0;
+
+/// A fused expression being built for one destination.
+struct Fusion {
+    /// The node that is computed.
+    root: Id,
+    /// Blocks of the destination.
+    blocks: usize,
+    size: [usize; 2],
+    columns: bool,
+    /// The node whose value is the product's sum, if the expression ends a product.
+    sum: Option<Id>,
+    args: Vec<Arg>,
+}
+
+/// A product that can take an expression, and what it is added to.
+#[derive(Clone, Copy)]
+pub(super) struct Sum {
+    /// The node that is the sum.
+    node: Id,
+    /// The product.
+    product: Id,
+    /// What the product is added to.
+    start: Option<Id>,
+}
+
+impl Scan<'_> {
+    /// Computes a pointwise node or a product with everything that can be fused into it.
+    pub(super) fn fused(&mut self, id: Id, dtype: Dtype) -> Result<TileId, Refusal> {
+        if let Some(tile) = self.diagonal_sum(id, dtype)? {
+            return Ok(tile);
+        }
+        let Some(sum) = self.fusable_sum(id, id) else {
+            let dst = self.fresh(id, "t", dtype);
+            let dst_view = self.seen(id, dst);
+            let (expr, args) = self.expression(id, dst_view, None)?;
+            self.draft.map(dst_view, expr, args);
+            return Ok(dst);
+        };
+        let start = match sum.start {
+            None => Start::Zero,
+            Some(x) => {
+                let form = if self.lives_in_columns(id) { Form::Columns } else { Form::Shared };
+                Start::Tile(self.view(x, form)?)
+            }
+        };
+        // Operands first, so that the statements which make them come before the product.
+        let product = self.product(sum.product, start)?;
+        let name = if self.lives_in_columns(id) { "y" } else { "p" };
+        let dst = self.fresh(id, name, dtype);
+        let dst_view = self.seen(id, dst);
+        let then = if sum.node == id {
+            None
+        } else {
+            let (expr, args) = self.expression(id, dst_view, Some(sum.node))?;
+            Some(Body { expr, args })
+        };
+        let band = self.square_band(id, product.band);
+        let inner = product.mma(dst_view, then, band);
+        self.draft.body.push(Stmt::Mma(inner));
+        Ok(dst)
+    }
+
+    /// Whether two nodes have the same elements in one chunk.
+    fn same_size(&self, a: Id, b: Id) -> bool {
+        self.size(a) == self.size(b)
+    }
+
+    /// The product that the expression of `root` can end: found through pointwise nodes of the same
+    /// size that nobody else reads, or as a term of a sum.
+    fn fusable_sum(&self, root: Id, id: Id) -> Option<Sum> {
+        let own = id == root || (self.uses[usize::from(id)] == 1 && !self.is_made(id));
+        let fits = self.same_size(root, id)
+            && self.lives_in_columns(id) == self.lives_in_columns(root)
+            && (self.blocks(id) == self.blocks(root) || self.lives_in_columns(root));
+        if !own || !fits || self.term.is_zero(id) {
+            return None;
+        }
+        if self.is_product(id) {
+            return Some(Sum { node: id, product: id, start: None });
+        }
+        match self.term.node(id) {
+            Seq::Binary(Binary::Add, [a, b]) => {
+                let (a, b) = (self.base(*a), self.base(*b));
+                for (x, start) in [(b, a), (a, b)] {
+                    let free = self.uses[usize::from(x)] == 1 && !self.is_made(x);
+                    let starts = self.same_size(start, root) && self.accumulates(x);
+                    if free && starts && self.is_product(x) && self.same_size(x, root) {
+                        return Some(Sum { node: id, product: x, start: Some(start) });
+                    }
+                }
+                self.fusable_sum(root, a).or_else(|| self.fusable_sum(root, b))
+            }
+            Seq::Unary(_, [x]) => self.fusable_sum(root, self.base(*x)),
+            Seq::Binary(_, [a, b]) => {
+                let (a, b) = (self.base(*a), self.base(*b));
+                self.fusable_sum(root, a).or_else(|| self.fusable_sum(root, b))
+            }
+            Seq::Masked([_, _, x]) | Seq::Live([x]) => self.fusable_sum(root, self.base(*x)),
+            _ => None,
+        }
+    }
+
+    fn is_made(&self, id: Id) -> bool {
+        self.made.keys().any(|(made, _)| *made == id)
+    }
+
+    /// `x + bdiag(y)` where `x` is 0 on the diagonal blocks: the blocks are written over it.
+    fn diagonal_sum(&mut self, id: Id, dtype: Dtype) -> Result<Option<TileId>, Refusal> {
+        let Seq::Binary(Binary::Add, [a, b]) = *self.term.node(id) else { return Ok(None) };
+        let (a, b) = (self.base(a), self.base(b));
+        for (x, diagonal) in [(a, b), (b, a)] {
+            let Seq::Bdiag([per, y]) = *self.term.node(diagonal) else { continue };
+            let Seq::Score([m, _, _, g]) = *self.term.node(x) else { continue };
+            let strict = matches!(self.mask(m), Mask::Strict | Mask::Tstrict);
+            let per = self.term.facts(per).count();
+            let alone = self.uses[usize::from(x)] == 1 && !self.is_made(x);
+            if strict && alone && self.term.shape(g).rows == per {
+                let operands = self.term.node(x).operands().to_vec();
+                let operands = operands.try_into().expect("a score has four operands");
+                let dst = self.score(x, operands, dtype)?;
+                let src = self.view(y, Form::Shared)?;
+                let dst_view = self.seen(id, dst);
+                let map = sluice_ir::kernel::CopyMap::OntoDiagonal { per };
+                self.draft.body.push(Stmt::Copy { dst: dst_view, src, map });
+                return Ok(Some(dst));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The expression of a node for a destination, in which `sum` stands for a product's sum.
+    pub(super) fn expression(
+        &mut self,
+        id: Id,
+        dst: View,
+        sum: Option<Id>,
+    ) -> Result<(Expr, Vec<Arg>), Refusal> {
+        let columns = self.draft.tiles[dst.tile.0].shared().is_none();
+        let size = self.size(id);
+        let mut fusion =
+            Fusion { root: id, blocks: dst.blocks, size, columns, sum, args: Vec::new() };
+        let expr = self.inlined(&mut fusion, id)?;
+        Ok((expr, fusion.args))
+    }
+
+    /// An argument. Consecutive broadcasting does not see where blocks end, so the argument is cut
+    /// into as many blocks as the destination, or left whole.
+    fn argument(&mut self, fusion: &mut Fusion, view: View, transposed: bool) -> Expr {
+        let rows = self.draft.tiles[view.tile.0].rows;
+        let blocks = if rows % fusion.blocks == 0 { fusion.blocks } else { 1 };
+        let arg = Arg { view: View { blocks, ..view }, transposed };
+        let index = fusion.args.iter().position(|a| *a == arg).unwrap_or_else(|| {
+            fusion.args.push(arg);
+            fusion.args.len() - 1
+        });
+        Expr::Arg(index + usize::from(fusion.sum.is_some()))
+    }
+
+    /// An operand of a fused node: inlined, or read from its tile.
+    fn operand(&mut self, fusion: &mut Fusion, id: Id) -> Result<Expr, Refusal> {
+        let id = self.base(id);
+        if fusion.sum == Some(id) {
+            return Ok(Expr::Arg(0));
+        }
+        match self.term.node(id) {
+            Seq::Number(x) => return Ok(Expr::Const(x.value())),
+            Seq::Zero(_) => return Ok(Expr::Const(0.0)),
+            Seq::Ones(_) => return Ok(Expr::Const(1.0)),
+            _ => {}
+        }
+        if self.inlines(fusion, id) {
+            return self.inlined(fusion, id);
+        }
+        let columns = fusion.columns && self.columns[usize::from(id)] && self.size(id)[0] > 1;
+        let form = if columns { Form::Columns } else { Form::Shared };
+        let view = self.view(id, form)?;
+        Ok(self.argument(fusion, view, false))
+    }
+
+    fn inlines(&self, fusion: &Fusion, id: Id) -> bool {
+        let cheap = matches!(self.term.node(id), Seq::Unary(Unary::Neg, _));
+        let once = self.uses[usize::from(id)] == 1 || cheap;
+        let blockwise = matches!(self.term.node(id), Seq::Masked(_) | Seq::Seg(_));
+        let pointwise = blockwise
+            || self.is_broadcast(id)
+            || matches!(
+                self.term.node(id),
+                Seq::Unary(..) | Seq::Binary(..) | Seq::Select(_) | Seq::Live(_)
+            );
+        let placed = self.lives_in_columns(id) == fusion.columns || fusion.columns;
+        pointwise
+            && once
+            && placed
+            && !self.is_made(id)
+            && self.size(id) == fusion.size
+            && (!blockwise || self.blocks(id) == fusion.blocks)
+            && (fusion.sum.is_some() || self.fusable_sum(id, id).is_none())
+    }
+
+    /// `e^x` for the gate of a chunk.
+    pub(super) fn exp_expression(&mut self, x: Id, dst: View) -> Result<(Expr, Vec<Arg>), Refusal> {
+        let mut fusion = Fusion {
+            root: x,
+            blocks: dst.blocks,
+            size: self.size(x),
+            columns: false,
+            sum: None,
+            args: Vec::new(),
+        };
+        let value = self.exponential_of(&mut fusion, x)?;
+        Ok((value, fusion.args))
+    }
+
+    fn exponential_of(&mut self, fusion: &mut Fusion, x: Id) -> Result<Expr, Refusal> {
+        let value = match self.gate_sum(x)? {
+            Some(view) => self.argument(fusion, view, false),
+            None => self.operand(fusion, x)?,
+        };
+        Ok(Expr::Unary(Unary::Exp, Box::new(value)))
+    }
+
+    /// The expression of a node, operands inlined or read.
+    fn inlined(&mut self, fusion: &mut Fusion, id: Id) -> Result<Expr, Refusal> {
+        if fusion.sum == Some(id) && id != fusion.root {
+            return Ok(Expr::Arg(0));
+        }
+        if let Seq::Unary(Unary::Exp, [x]) = *self.term.node(id) {
+            return self.exponential_of(fusion, x);
+        }
+        if let Seq::Seg([m, g]) = *self.term.node(id) {
+            return self.segment(fusion, m, g);
+        }
+        let mut boxed = |this: &mut Self, x: Id| this.operand(fusion, x).map(Box::new);
+        Ok(match self.term.node(id).clone() {
+            Seq::Number(x) => Expr::Const(x.value()),
+            Seq::Zero(_) => Expr::Const(0.0),
+            Seq::Ones(_) => Expr::Const(1.0),
+            Seq::Unary(f, [x]) => Expr::Unary(f, boxed(self, x)?),
+            Seq::Binary(f, [a, b]) => Expr::Binary(f, boxed(self, a)?, boxed(self, b)?),
+            Seq::Select([c, a, b]) => {
+                Expr::Select(boxed(self, c)?, boxed(self, a)?, boxed(self, b)?)
+            }
+            // A product over one feature is a product of a column and a row.
+            Seq::Mm([a, b]) => Expr::Binary(Binary::Mul, boxed(self, a)?, boxed(self, b)?),
+            Seq::Live([x]) => {
+                let rows = self.size(id)[0] / self.setting.chunk;
+                Expr::Live { rows, value: boxed(self, x)? }
+            }
+            Seq::Masked([m, n, x]) => {
+                let (mask, shape) = (self.mask(m), self.term.shape(id));
+                let steps = self.term.facts(n).count();
+                let (row_step, col_step) = (shape.rows / steps, shape.features / steps);
+                Expr::Keep { mask, row_step, col_step, value: boxed(self, x)? }
+            }
+            other => unreachable!("`{other}` is not pointwise"),
+        })
+    }
+
+    /// The decay between each pair of steps: `e^(to - from)` where the mask holds.
+    fn segment(&mut self, fusion: &mut Fusion, m: Id, g: Id) -> Result<Expr, Refusal> {
+        let mask = self.mask(m);
+        let (to, from) = self.decay_sums(mask, g)?;
+        let to = self.argument(fusion, to, false);
+        let from = self.argument(fusion, from, true);
+        let minus = Expr::Unary(Unary::Neg, Box::new(from));
+        let exponent = Expr::Binary(Binary::Add, Box::new(to), Box::new(minus));
+        let value = Box::new(Expr::Unary(Unary::Exp, Box::new(exponent)));
+        Ok(Expr::Keep { mask, row_step: 1, col_step: 1, value })
+    }
+
+    /// If a node is a running sum or total of log decays: its tile.
+    fn gate_sum(&mut self, id: Id) -> Result<Option<View>, Refusal> {
+        let id = self.base(id);
+        let never_positive = |x: Id| self.term.facts(x).array().range.hi <= 0.0;
+        match *self.term.node(id) {
+            Seq::Run([m, g]) if never_positive(g) => {
+                let mask = self.mask(m);
+                Ok(Some(self.running(g, mask)?))
+            }
+            Seq::Tot([g]) if never_positive(g) => {
+                let src = self.gate(g)?;
+                if let Some(tile) = self.totals.get(&id) {
+                    return Ok(Some(self.seen(id, *tile)));
+                }
+                let dst = self.fresh(id, "total", self.build.compute);
+                self.totals.insert(id, dst);
+                let dst_view = self.seen(id, dst);
+                let (op, over) = (sluice_ir::kernel::Reduction::Sum, sluice_ir::kernel::Over::Rows);
+                self.draft.body.push(Stmt::Reduce { op, dst: dst_view, src, over });
+                Ok(Some(dst_view))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// A gate bounded below, in shared memory.
+    fn gate(&mut self, g: Id) -> Result<View, Refusal> {
+        let id = self.base(g);
+        if self.term.facts(id).array().range.lo >= LOWEST_GATE {
+            return self.view(g, Form::Shared);
+        }
+        if let Some(tile) = self.gates.get(&id) {
+            return Ok(self.seen(g, *tile));
+        }
+        let size = self.size(id);
+        let home = crate::schedule::draft::Home::Shared { stages: 1 };
+        let dst = self.draft.tile("gate", size, self.build.compute, home);
+        self.gates.insert(id, dst);
+        let dst_view = self.seen(g, dst);
+        let mut fusion = Fusion {
+            root: id,
+            blocks: dst_view.blocks,
+            size,
+            columns: false,
+            sum: None,
+            args: Vec::new(),
+        };
+        let value = self.operand(&mut fusion, id)?;
+        let lowest = Box::new(Expr::Const(LOWEST_GATE));
+        let expr = Expr::Binary(Binary::Max, Box::new(value), lowest);
+        self.draft.map(dst_view, expr, fusion.args);
+        Ok(dst_view)
+    }
+
+    /// The running sum of a gate under a mask.
+    fn running(&mut self, g: Id, mask: Mask) -> Result<View, Refusal> {
+        // Views of one gate with different blocks have different running sums.
+        let key = (g, mask);
+        if let Some(tile) = self.runs.get(&key) {
+            return Ok(self.seen(g, *tile));
+        }
+        let src = self.gate(g)?;
+        let home = crate::schedule::draft::Home::Shared { stages: 1 };
+        let dst = self.draft.tile("run", self.size(g), self.build.compute, home);
+        self.runs.insert(key, dst);
+        let dst_view = self.seen(g, dst);
+        self.draft.body.push(Stmt::Run { dst: dst_view, src, mask });
+        Ok(dst_view)
+    }
+
+    /// The running sums `to`, `from` with `seg_m(g)(t, s) = to[t] - from[s]`.
+    pub(super) fn decay_sums(&mut self, mask: Mask, g: Id) -> Result<(View, View), Refusal> {
+        let (to, from) = match mask {
+            Mask::Incl => (Mask::Incl, Mask::Incl),
+            Mask::Strict => (Mask::Strict, Mask::Incl),
+            Mask::Tincl => (Mask::Tstrict, Mask::Tstrict),
+            Mask::Tstrict => (Mask::Tstrict, Mask::Tincl),
+        };
+        Ok((self.running(g, to)?, self.running(g, from)?))
+    }
+}

@@ -1,0 +1,340 @@
+//! The loops of a term: states in registers, what they write, and how they are updated.
+
+use super::value::Form;
+use super::{Refusal, Scan};
+use crate::schedule::draft::Home;
+use crate::schedule::params;
+use egg::Id;
+use sluice_ir::diagnostic::{Code, Diagnostic};
+use sluice_ir::dtype::Dtype;
+use sluice_ir::kernel::{
+    Arg, Band, Body, CopyMap, Expr, Mma, Operand, ParamKind, Start, Stmt, TileId, Unit, View,
+};
+use sluice_ir::pointwise::{Binary, Unary};
+use sluice_ir::seq::{Core, Mask, Root, Seq, core_of};
+
+/// The tiles of one loop.
+#[derive(Clone, Copy)]
+pub(super) struct Loop {
+    /// The state, `[K, V]` in columns.
+    state: TileId,
+    /// The state before the chunk as a matrix operand.
+    before: Option<TileId>,
+    /// The values that the feedback rows write.
+    written: Option<TileId>,
+}
+
+impl Scan<'_> {
+    fn core(&self, id: Id) -> Core {
+        core_of(self.term.node(id)).expect("the node is a history").1
+    }
+
+    /// The loop of a core, opened if it is new: the state is loaded before the first chunk.
+    fn open(&mut self, id: Id) -> Result<usize, Refusal> {
+        let (mask, core) = core_of(self.term.node(id)).expect("the node is a history");
+        if let Some(index) = self.loops.iter().position(|(c, _)| *c == core) {
+            return Ok(index);
+        }
+        if self.mask(mask) != Mask::Strict {
+            let message = "the fused scan runs forward in time and reads states before a chunk";
+            return Err(Diagnostic::new(Code::Unsupported, message).into());
+        }
+        let size = self.state_size(core);
+        let state = self.draft.tile("state", size, self.build.compute, Home::Columns);
+        self.load_state(core.s, state, 0)?;
+        self.draft.carried.push(state);
+        self.loops.push((core, Loop { state, before: None, written: None }));
+        Ok(self.loops.len() - 1)
+    }
+
+    fn state_size(&self, core: Core) -> [usize; 2] {
+        let width = self.term.shape(core.s).features;
+        let parts = self.setting.parts;
+        let cut = parts > 1 && width > 1;
+        let cols = if cut { width.div_ceil(parts).next_multiple_of(16) } else { width };
+        [self.term.shape(core.s).rows, cols]
+    }
+
+    /// Loads a state's value before the first token to the columns of `dst` from `col` on.
+    fn load_state(&mut self, s: Id, dst: TileId, col: usize) -> Result<(), Refusal> {
+        match self.term.node(s).clone() {
+            Seq::Var(name) => {
+                let leaf = self.term.leaf(s).expect("a variable is a leaf").clone();
+                if col == 0 {
+                    self.draft.setup.push(Stmt::Fill { dst, value: leaf.init });
+                }
+                let param = self.state_param(&name, ParamKind::StateIn, leaf.transposed);
+                let param = self.draft.param(param);
+                self.draft.setup.push(Stmt::Load { dst, param, ahead: 0, col });
+                Ok(())
+            }
+            Seq::Cat([a, b]) => {
+                self.load_state(a, dst, col)?;
+                self.load_state(b, dst, col + self.term.shape(a).features)
+            }
+            Seq::Zero(_) => {
+                self.draft.setup.push(Stmt::Fill { dst, value: 0.0 });
+                Ok(())
+            }
+            other => {
+                let message = format!("a state starts from `{other}`, which the scan cannot load");
+                Err(Diagnostic::new(Code::Unsupported, message).into())
+            }
+        }
+    }
+
+    fn state_param(
+        &self,
+        name: &str,
+        kind: ParamKind,
+        transposed: bool,
+    ) -> sluice_ir::kernel::Param {
+        let states = &self.recurrence.states;
+        let state = states.iter().find(|s| s.name == name).expect("state leaves are states");
+        let dims = self.build.sizes(self.recurrence, &state.dims);
+        let split = self.setting.parts > 1;
+        let vector = dims.len() == 1;
+        let param = params::state(name, kind, &dims, (split, transposed), self.build.compute);
+        if vector && !transposed { params::as_column(param) } else { param }
+    }
+
+    /// The state before the chunk, in columns.
+    pub(super) fn state_before(&mut self, id: Id, dtype: Dtype) -> Result<TileId, Refusal> {
+        let index = self.open(id)?;
+        let Loop { state, before, .. } = self.loops[index].1;
+        if dtype != self.operand {
+            return Ok(state);
+        }
+        if let Some(tile) = before {
+            return Ok(tile);
+        }
+        let size = self.state_size(self.loops[index].0);
+        let tile = self.draft.tile("before", size, self.operand, Home::Columns);
+        let (dst, src) = (self.draft.whole(tile), self.draft.whole(state));
+        self.draft.body.push(Stmt::Copy { dst, src, map: CopyMap::Whole });
+        self.loops[index].1.before = Some(tile);
+        Ok(tile)
+    }
+
+    /// The values written by the feedback rows: `(I - L)^-1 (p H + b)`, in columns.
+    pub(super) fn written(&mut self, id: Id, dtype: Dtype) -> Result<TileId, Refusal> {
+        let index = self.open(id)?;
+        let tile = match self.loops[index].1.written {
+            Some(tile) => tile,
+            None => {
+                let tile = self.feedback(id, index)?;
+                self.loops[index].1.written = Some(tile);
+                tile
+            }
+        };
+        if dtype != self.operand {
+            return Ok(tile);
+        }
+        Ok(self.packed(tile))
+    }
+
+    /// A column tile as a matrix operand.
+    fn packed(&mut self, tile: TileId) -> TileId {
+        let source = &self.draft.tiles[tile.0];
+        let (name, size) = (source.name.clone(), [source.rows, source.cols]);
+        let dst = self.draft.tile(&format!("{name}_operand"), size, self.operand, Home::Columns);
+        let (to, from) = (self.draft.whole(dst), self.draft.whole(tile));
+        self.draft.body.push(Stmt::Copy { dst: to, src: from, map: CopyMap::Whole });
+        dst
+    }
+
+    fn feedback(&mut self, id: Id, index: usize) -> Result<TileId, Refusal> {
+        let core = self.core(id);
+        let rows = self.size(core.p)[0];
+        let size = [rows, self.state_size(core)[1]];
+        let before = self.state_before(id, self.operand)?;
+        let start = if self.term.is_zero(core.b) {
+            Start::Zero
+        } else {
+            Start::Tile(self.view(core.b, Form::Columns)?)
+        };
+        let x = self.draft.tile("feedback", size, self.build.compute, Home::Columns);
+        let p = self.view(core.p, Form::SharedOperand)?;
+        let (dst, h) = (self.draft.whole(x), self.draft.whole(before));
+        self.multiply(dst, p, h, start, Band::Full);
+        if self.term.is_zero(core.l) {
+            return Ok(x);
+        }
+        let inverse = self.inverse(core.l)?;
+        let z = self.draft.tile("written", size, self.build.compute, Home::Columns);
+        let operand = self.packed(x);
+        let (dst, right) = (self.draft.whole(z), self.draft.whole(operand));
+        let (left, start) = (self.draft.whole(inverse), Start::Tile(self.draft.whole(x)));
+        let band = self.band(core.l);
+        self.multiply(dst, left, right, start, band);
+        debug_assert!(self.loops[index].1.written.is_none(), "a loop writes once a chunk");
+        Ok(z)
+    }
+
+    fn multiply(&mut self, dst: View, a: View, b: View, start: Start, band: Band) {
+        let plain = |view| Operand { view, transposed: false };
+        let (a, b) = (plain(a), plain(b));
+        let mma = Mma { dst, a, b, start, then: None, band, unit: Unit::Tensor };
+        self.draft.body.push(Stmt::Mma(mma));
+    }
+
+    /// Stores a state after the last token.
+    pub(super) fn final_state(&mut self, root: &Root) -> Result<(), Refusal> {
+        let (source, col) = self.state_range(root.id);
+        let index = self.open(source)?;
+        let state = self.loops[index].1.state;
+        let param = self.state_param(&root.name, ParamKind::StateOut, root.transposed);
+        let param = self.draft.param(param);
+        self.draft.finish.push(Stmt::Store { param, src: state, col });
+        Ok(())
+    }
+
+    /// The `fin` that a root's columns are cut from, and the first of them.
+    fn state_range(&self, id: Id) -> (Id, usize) {
+        match self.term.node(id) {
+            Seq::Cols([first, _, x]) => {
+                let (source, at) = self.state_range(*x);
+                (source, at + self.term.facts(*first).count())
+            }
+            _ => (id, 0),
+        }
+    }
+
+    /// Makes each state the state after the chunk. Comes after everything that reads it.
+    pub(super) fn update_states(&mut self) -> Result<(), Refusal> {
+        let mut index = 0;
+        // Operands of an update may open further loops.
+        while index < self.loops.len() {
+            let (core, _) = self.loops[index];
+            let written = self.writes(index, core)?;
+            self.decay(index, core)?;
+            let state = self.loops[index].1.state;
+            for (keys, values) in written {
+                let dst = self.draft.whole(state);
+                let a = Operand { view: keys, transposed: true };
+                let b = Operand { view: values, transposed: false };
+                let (start, unit) = (Start::Dst, Unit::Tensor);
+                let mma = Mma { dst, a, b, start, then: None, band: Band::Full, unit };
+                self.draft.body.push(Stmt::Mma(mma));
+            }
+            index += 1;
+        }
+        Ok(())
+    }
+
+    /// Keys and values of the rows that a chunk writes.
+    fn writes(&mut self, index: usize, core: Core) -> Result<Vec<(View, View)>, Refusal> {
+        let mut all = Vec::new();
+        if !self.term.is_zero(core.a) && !(self.term.is_zero(core.p) && self.term.is_zero(core.b)) {
+            let history = self.term.ids().find(|id| {
+                core_of(self.term.node(*id)).is_some_and(|(_, c)| c == self.loops[index].0)
+            });
+            let z = self.written(history.expect("a loop has a node"), self.build.compute)?;
+            all.push(self.keyed(core.a, Value::Tile(z))?);
+        }
+        if !self.term.is_zero(core.c) && !self.term.is_zero(core.d) {
+            all.push(self.keyed(core.c, Value::Node(core.d))?);
+        }
+        Ok(all)
+    }
+
+    /// A factor for each row of the keys moves to the values: those are in registers, so no tile in
+    /// shared memory is rewritten.
+    fn keyed(&mut self, keys: Id, values: Value) -> Result<(View, View), Refusal> {
+        let (keys, factor) = self.row_factor(keys);
+        let values = match (values, factor) {
+            (Value::Node(d), None) => self.view(d, Form::ColumnsOperand)?,
+            (Value::Tile(z), None) => {
+                let packed = self.packed(z);
+                self.draft.whole(packed)
+            }
+            (values, Some(factor)) => {
+                let source = match values {
+                    Value::Node(d) if self.wide[usize::from(self.base(d))] => {
+                        self.view(d, Form::Columns)?
+                    }
+                    Value::Node(d) => self.view(d, Form::ColumnsOperand)?,
+                    Value::Tile(z) => self.draft.whole(z),
+                };
+                let source = View { blocks: 1, ..source };
+                let factor = View { blocks: 1, ..self.view(factor, Form::Shared)? };
+                let tile = &self.draft.tiles[source.tile.0];
+                let size = [tile.rows, tile.cols];
+                let scaled = self.draft.tile("scaled", size, self.operand, Home::Columns);
+                let dst = self.draft.whole(scaled);
+                let expr =
+                    Expr::Binary(Binary::Mul, Box::new(Expr::Arg(0)), Box::new(Expr::Arg(1)));
+                let plain = |view| Arg { view, transposed: false };
+                self.draft.map(dst, expr, vec![plain(source), plain(factor)]);
+                dst
+            }
+        };
+        let keys = self.view(keys, Form::SharedOperand)?;
+        Ok((View { blocks: 1, ..keys }, values))
+    }
+
+    /// Splits `x * f` with one factor a row.
+    fn row_factor(&self, id: Id) -> (Id, Option<Id>) {
+        let base = self.base(id);
+        let Seq::Binary(Binary::Mul, [a, b]) = *self.term.node(base) else { return (id, None) };
+        let is_factor = |f: Id, x: Id| {
+            self.term.shape(f).features == 1
+                && self.term.shape(x).features > 1
+                && self.size(x) == self.size(base)
+        };
+        if is_factor(b, a) {
+            (a, Some(b))
+        } else if is_factor(a, b) {
+            (b, Some(a))
+        } else {
+            (id, None)
+        }
+    }
+
+    /// Multiplies the state by the decay of the chunk.
+    fn decay(&mut self, index: usize, core: Core) -> Result<(), Refusal> {
+        let state = self.loops[index].1.state;
+        let mut expr = Expr::Arg(0);
+        let mut args = vec![Arg { view: self.draft.whole(state), transposed: false }];
+        for (gate, rows) in [(core.g, true), (core.w, false)] {
+            if self.term.is_zero(gate) {
+                continue;
+            }
+            let factor = self.exponential(gate)?;
+            // A row of decays varies down the rows of the state.
+            let view = View { blocks: 1, ..factor };
+            args.push(Arg { view, transposed: rows });
+            let factor = Box::new(Expr::Arg(args.len() - 1));
+            expr = Expr::Binary(Binary::Mul, Box::new(expr), factor);
+        }
+        if args.len() > 1 {
+            let dst = self.draft.whole(state);
+            self.draft.body.push(Stmt::Map { dst, body: Body { expr, args } });
+        }
+        Ok(())
+    }
+
+    /// `e^gate` of a chunk, in shared memory.
+    fn exponential(&mut self, gate: Id) -> Result<View, Refusal> {
+        let exp = self.term.ids().find(|id| {
+            matches!(self.term.node(*id), Seq::Unary(Unary::Exp, [x]) if self.base(*x) == self.base(gate))
+        });
+        if let Some(exp) = exp {
+            return self.view(exp, Form::Shared);
+        }
+        let size = self.size(gate);
+        let dst = self.draft.tile("decay", size, self.build.compute, Home::Shared { stages: 1 });
+        let dst = self.draft.whole(dst);
+        let (expr, args) = self.exp_expression(gate, dst)?;
+        self.draft.map(dst, expr, args);
+        Ok(dst)
+    }
+}
+
+/// Values that a chunk writes.
+enum Value {
+    /// A node of the term.
+    Node(Id),
+    /// A tile made for a loop.
+    Tile(TileId),
+}

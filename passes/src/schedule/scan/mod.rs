@@ -1,0 +1,229 @@
+//! The fused scan: one kernel whose state stays on chip for the whole sequence.
+//!
+//! In: a chunked sequence term.  Out: a kernel whose body computes one chunk. Every node of the term
+//! is a tile of the chunk (its blocks are the chunk's sub-blocks), every history a state in
+//! registers that is read first and updated last. Values whose features are columns of a state live
+//! in columns, everything else in shared memory; pointwise nodes are fused into the products and
+//! maps that read them.
+
+mod axes;
+mod fuse;
+mod history;
+mod product;
+mod value;
+
+use super::Build;
+use super::draft::{Draft, Shape};
+use super::params;
+use egg::Id;
+use sluice_ir::diagnostic::Diagnostic;
+use sluice_ir::dtype::Dtype;
+use sluice_ir::kernel::{Checked, Layout, ParamId, Schedule, Stmt, Sync, TileId};
+use sluice_ir::seq::{Core, Mask, RootKind, Seq, Term};
+use sluice_ir::step::Recurrence;
+use std::collections::BTreeMap;
+use value::Form;
+
+/// Columns that one block of the grid owns when the value axis is wider.
+const PART: usize = 128;
+
+/// Lowers a chunked term to its fused scan.
+///
+/// `term` must have been chunked with `chunk` tokens. Tries three stages of loads, then fewer, until
+/// the tiles fit the target's shared memory.
+pub fn fused_scan(
+    recurrence: &Recurrence,
+    term: &Term,
+    build: &Build<'_>,
+    chunk: usize,
+) -> Result<Checked, Diagnostic> {
+    let columns = axes::column_nodes(term);
+    let widest = columns.iter().map(|id| term.shape(*id).features).max().unwrap_or(1);
+    let mut parts = widest.div_ceil(PART);
+    let mut stages = 3;
+    loop {
+        let setting = Setting { chunk, stages, parts };
+        match attempt(recurrence, term, build, setting) {
+            Err(Refusal::PartsMix) => parts = 1,
+            Err(Refusal::Diagnostic(_)) if stages > 1 => stages -= 1,
+            Err(Refusal::Diagnostic(diagnostic)) => return Err(diagnostic),
+            Ok(kernel) => return Ok(kernel),
+        }
+    }
+}
+
+/// Choices of one attempt.
+#[derive(Clone, Copy)]
+struct Setting {
+    chunk: usize,
+    stages: usize,
+    parts: usize,
+}
+
+/// Why an attempt failed.
+enum Refusal {
+    /// Columns of different parts meet, so the value axis cannot be cut.
+    PartsMix,
+    /// The user must know.
+    Diagnostic(Diagnostic),
+}
+
+impl From<Diagnostic> for Refusal {
+    fn from(diagnostic: Diagnostic) -> Self {
+        Refusal::Diagnostic(diagnostic)
+    }
+}
+
+fn attempt(
+    recurrence: &Recurrence,
+    term: &Term,
+    build: &Build<'_>,
+    setting: Setting,
+) -> Result<Checked, Refusal> {
+    let mut scan = Scan::new(recurrence, term, build, setting);
+    scan.lower()?;
+    let widest = scan.widest_columns();
+    let shape = Shape {
+        name: format!("{}_scan{}", recurrence.name, setting.chunk),
+        schedule: Schedule::FusedScan,
+        chunk: setting.chunk,
+        layout: Layout::Fragments,
+        parts: setting.parts,
+        warps: widest.div_ceil(16).max(1),
+        budget: build.target.shared_bytes,
+    };
+    Ok(scan.draft.close(shape)?)
+}
+
+/// A lowering in progress.
+struct Scan<'a> {
+    recurrence: &'a Recurrence,
+    term: &'a Term,
+    build: &'a Build<'a>,
+    setting: Setting,
+    /// Element type of matrix operands.
+    operand: Dtype,
+    draft: Draft,
+    /// Whether the features of a node are columns of a state.
+    columns: Vec<bool>,
+    /// How many nodes read a node.
+    uses: Vec<usize>,
+    /// Whether some reader of a node wants more than operand precision.
+    wide: Vec<bool>,
+    /// Tiles of nodes by form.
+    made: BTreeMap<(Id, Form), TileId>,
+    /// Gates bounded below, running sums, inverses: made once for all readers.
+    gates: BTreeMap<Id, TileId>,
+    runs: BTreeMap<(Id, Mask), TileId>,
+    totals: BTreeMap<Id, TileId>,
+    inverses: BTreeMap<Id, TileId>,
+    /// Loops in the order in which their states are updated.
+    loops: Vec<(Core, history::Loop)>,
+    /// Token inputs that each chunk loads.
+    loads: Vec<(TileId, ParamId)>,
+}
+
+impl<'a> Scan<'a> {
+    fn new(
+        recurrence: &'a Recurrence,
+        term: &'a Term,
+        build: &'a Build<'a>,
+        setting: Setting,
+    ) -> Self {
+        let mut columns = vec![false; term.nodes().len()];
+        axes::column_nodes(term).into_iter().for_each(|id| columns[usize::from(id)] = true);
+        let (uses, wide) = value::readers(term);
+        let sixteen = build.dtype.bytes() == 2;
+        Self {
+            recurrence,
+            term,
+            build,
+            setting,
+            operand: if sixteen { build.dtype } else { Dtype::Bf16 },
+            draft: Draft::default(),
+            columns,
+            uses,
+            wide,
+            made: BTreeMap::new(),
+            gates: BTreeMap::new(),
+            runs: BTreeMap::new(),
+            totals: BTreeMap::new(),
+            inverses: BTreeMap::new(),
+            loops: Vec::new(),
+            loads: Vec::new(),
+        }
+    }
+
+    fn widest_columns(&self) -> usize {
+        let in_columns = self.draft.tiles.iter().filter(|t| t.shared().is_none());
+        in_columns.map(|t| t.cols).max().unwrap_or(1)
+    }
+
+    fn lower(&mut self) -> Result<(), Refusal> {
+        let roots = self.term.roots().to_vec();
+        for root in roots.iter().filter(|r| r.kind == RootKind::Output) {
+            self.output(&root.name, root.id)?;
+        }
+        for root in roots.iter().filter(|r| r.kind == RootKind::State) {
+            self.final_state(root)?;
+        }
+        self.update_states()?;
+        self.pipeline_loads();
+        Ok(())
+    }
+
+    fn output(&mut self, name: &str, id: Id) -> Result<(), Refusal> {
+        let outputs = &self.recurrence.outputs;
+        let output = outputs.iter().find(|o| o.name == name).expect("roots are the outputs");
+        let dtype = self.recurrence.output_dtype(output, self.build.dtype);
+        let dims = self.build.sizes(self.recurrence, &self.recurrence.node(output.node).dims);
+        let (source, col) = self.column_range(id);
+        let base = self.base(source);
+        let form = if self.lives_in_columns(base) { Form::Columns } else { Form::Shared };
+        let src = self.tile(base, form)?;
+        let split = self.setting.parts > 1 && self.columns[usize::from(base)];
+        let param = self.draft.param(params::token_out(name, dtype, &dims, split));
+        self.draft.body.push(Stmt::Store { param, src, col });
+        Ok(())
+    }
+
+    /// The node that a root's columns are cut from, and the first of them.
+    fn column_range(&self, id: Id) -> (Id, usize) {
+        match self.term.node(self.base(id)) {
+            Seq::Cols([first, _, x]) => {
+                let (source, at) = self.column_range(*x);
+                (source, at + self.term.facts(*first).count())
+            }
+            _ => (id, 0),
+        }
+    }
+
+    /// Loads run ahead of the chunk that uses them by all stages but one.
+    fn pipeline_loads(&mut self) {
+        let ahead = self.setting.stages - 1;
+        let group = |ahead: usize, loads: &[(TileId, ParamId)]| {
+            let load = |(dst, param): &(TileId, ParamId)| Stmt::Load {
+                dst: *dst,
+                param: *param,
+                ahead,
+                col: 0,
+            };
+            let mut stmts: Vec<Stmt> = loads.iter().map(load).collect();
+            stmts.push(Stmt::Commit);
+            stmts
+        };
+        for early in 0..ahead {
+            self.draft.setup.extend(group(early, &self.loads));
+        }
+        let barrier = Stmt::Sync(Sync::Cta);
+        let opening = &mut self.draft.opening;
+        if ahead == 0 {
+            opening.push(barrier.clone());
+            opening.extend(group(0, &self.loads));
+            opening.extend([Stmt::WaitLoads { pending: 0 }, barrier]);
+        } else {
+            opening.extend([Stmt::WaitLoads { pending: ahead - 1 }, barrier]);
+            opening.extend(group(ahead, &self.loads));
+        }
+    }
+}

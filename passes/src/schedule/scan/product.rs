@@ -1,0 +1,199 @@
+//! Products, scores and mixes of a chunk.
+
+use super::value::Form;
+use super::{Refusal, Scan};
+use crate::schedule::draft::Home;
+use egg::Id;
+use sluice_ir::dtype::Dtype;
+use sluice_ir::kernel::{Band, Body, Mma, Operand, Start, Stmt, TileId, Unit, View};
+use sluice_ir::pointwise::Binary;
+use sluice_ir::seq::{Mask, Seq};
+
+/// The least extent for which tensor cores are used.
+const TENSOR_EXTENT: usize = 8;
+
+/// A product whose operands are ready.
+pub(super) struct Product {
+    a: Operand,
+    b: Operand,
+    start: Start,
+    unit: Unit,
+    /// What of the left operand (in columns) or of the result (in shared memory) is not zero.
+    pub(super) band: Band,
+}
+
+impl Product {
+    /// The statement with a destination and what is applied to the sum.
+    pub(super) fn mma(self, dst: View, then: Option<Body>, band: Band) -> Mma {
+        Mma { dst, a: self.a, b: self.b, start: self.start, then, band, unit: self.unit }
+    }
+}
+
+impl Scan<'_> {
+    /// Whether a node is a matrix product (over more than one feature).
+    pub(super) fn is_product(&self, id: Id) -> bool {
+        matches!(self.term.node(id), Seq::Mm(_) | Seq::Mmt(_) | Seq::Tmm(_) | Seq::Solve(_))
+            && !self.is_broadcast(id)
+    }
+
+    /// Whether a node is a product over one feature: a column times a row.
+    pub(super) fn is_broadcast(&self, id: Id) -> bool {
+        matches!(self.term.node(id), Seq::Mm([a, _]) if self.term.shape(*a).features == 1)
+    }
+
+    /// Whether a product can be added to another value: one through an inverse already starts from
+    /// its right operand.
+    pub(super) fn accumulates(&self, id: Id) -> bool {
+        match self.term.node(id) {
+            Seq::Mm([a, _]) => !matches!(self.term.node(self.base(*a)), Seq::Tinv(_)),
+            Seq::Solve(_) => false,
+            _ => true,
+        }
+    }
+
+    /// Makes the operands of a product.
+    pub(super) fn product(&mut self, id: Id, start: Start) -> Result<Product, Refusal> {
+        let (a, b, ta, tb) = match *self.term.node(id) {
+            Seq::Mm([a, b]) => match *self.term.node(self.base(a)) {
+                Seq::Tinv([l]) => return self.solved(id, l, b),
+                _ => (a, b, false, false),
+            },
+            Seq::Solve([l, b]) => return self.solved(id, l, b),
+            Seq::Mmt([a, b]) => (a, b, false, true),
+            Seq::Tmm([a, b]) => (a, b, true, false),
+            ref other => unreachable!("`{other}` is no product"),
+        };
+        let columns = self.lives_in_columns(id);
+        let shape = self.term.shape(id);
+        let left = self.term.shape(a);
+        let inner = if ta { left.rows } else { left.features };
+        let small = shape.rows.min(inner).min(shape.features) < TENSOR_EXTENT;
+        let unit = if small && !columns { Unit::Scalar } else { Unit::Tensor };
+        let (left, right) = match (columns, unit) {
+            (true, _) => (Form::SharedOperand, Form::ColumnsOperand),
+            (false, Unit::Tensor) => (Form::SharedOperand, Form::SharedOperand),
+            (false, Unit::Scalar) => (Form::Shared, Form::Shared),
+        };
+        let band = if columns { self.band(a) } else { Band::Full };
+        let a = Operand { view: self.view(a, left)?, transposed: ta };
+        let b = Operand { view: self.view(b, right)?, transposed: tb };
+        let band = if ta { flipped(band) } else { band };
+        Ok(Product { a, b, start, unit, band })
+    }
+
+    /// `(I - L)^-1 b` as `b + N b`: the unit diagonal is never rounded.
+    fn solved(&mut self, id: Id, l: Id, b: Id) -> Result<Product, Refusal> {
+        let columns = self.lives_in_columns(id);
+        let (exact, operand) = if columns {
+            (Form::Columns, Form::ColumnsOperand)
+        } else {
+            (Form::Shared, Form::SharedOperand)
+        };
+        let inverse = self.inverse(l)?;
+        let start = Start::Tile(self.view(b, exact)?);
+        let a = Operand { view: self.seen(l, inverse), transposed: false };
+        let b = Operand { view: self.view(b, operand)?, transposed: false };
+        let band = if columns { self.band(l) } else { Band::Full };
+        Ok(Product { a, b, start, unit: Unit::Tensor, band })
+    }
+
+    /// `(I - L)^-1 - I` as a matrix operand.
+    pub(super) fn inverse(&mut self, l: Id) -> Result<TileId, Refusal> {
+        if let Some(tile) = self.inverses.get(&self.base(l)) {
+            return Ok(*tile);
+        }
+        let src = self.view(l, Form::Shared)?;
+        let home = Home::Shared { stages: 1 };
+        let dst = self.draft.tile("inverse", self.size(l), self.operand, home);
+        self.inverses.insert(self.base(l), dst);
+        let dst_view = self.seen(l, dst);
+        let upper = self.band(l) == Band::Upper;
+        self.draft.body.push(Stmt::Inverse { dst: dst_view, src, upper });
+        Ok(dst)
+    }
+
+    /// The scores of rows with a vector decay, or of whole sub-blocks.
+    pub(super) fn score(
+        &mut self,
+        id: Id,
+        [m, p, a, g]: [Id; 4],
+        dtype: Dtype,
+    ) -> Result<TileId, Refusal> {
+        let mask = self.mask(m);
+        let (to, from) = self.decay_sums(mask, g)?;
+        let steps = self.term.shape(g).rows;
+        let per = |x: Id| self.term.shape(x).rows / steps;
+        let whole_fragments = per(p) % 16 == 0 && per(a) % 16 == 0;
+        let unit = if whole_fragments { Unit::Tensor } else { Unit::Scalar };
+        let (p, a) = (self.view(p, Form::SharedOperand)?, self.view(a, Form::SharedOperand)?);
+        let dst = self.fresh(id, "score", dtype);
+        let dst_view = self.seen(id, dst);
+        self.draft.body.push(Stmt::Score { dst: dst_view, p, a, to, from, mask, unit });
+        Ok(dst)
+    }
+
+    /// A mix of rows with a decay per column.
+    pub(super) fn mix(
+        &mut self,
+        id: Id,
+        [m, w, y, g]: [Id; 4],
+        dtype: Dtype,
+    ) -> Result<TileId, Refusal> {
+        let mask = self.mask(m);
+        let (to, from) = self.decay_sums(mask, g)?;
+        let (w, y) = (self.view(w, Form::Shared)?, self.view(y, Form::Shared)?);
+        let dst = self.fresh(id, "mix", dtype);
+        let dst_view = self.seen(id, dst);
+        self.draft.body.push(Stmt::Mix { dst: dst_view, w, y, to, from, mask });
+        Ok(dst)
+    }
+
+    /// Where a square array of a chunk can be other than zero.
+    ///
+    /// A mask holds between steps; with several rows in a step it says nothing about elements,
+    /// unless it is strict.
+    pub(super) fn band(&self, id: Id) -> Band {
+        let id = self.base(id);
+        let shape = self.term.shape(id);
+        if shape.rows != shape.features {
+            return Band::Full;
+        }
+        let masked = |m: Id, steps: usize| match self.mask(m) {
+            Mask::Strict => Band::Lower,
+            Mask::Incl if steps == shape.rows => Band::Lower,
+            Mask::Tstrict => Band::Upper,
+            Mask::Tincl if steps == shape.rows => Band::Upper,
+            Mask::Incl | Mask::Tincl => Band::Full,
+        };
+        let steps = |g: Id| self.term.shape(g).rows;
+        match *self.term.node(id) {
+            Seq::Seg([m, g]) => masked(m, steps(g)),
+            Seq::Score([m, _, _, g]) => masked(m, steps(g)),
+            Seq::Masked([m, n, _]) => masked(m, self.term.facts(n).count()),
+            Seq::Binary(Binary::Mul, [a, b]) => match self.band(a) {
+                Band::Full => self.band(b),
+                band => band,
+            },
+            Seq::Binary(Binary::Add, [a, b]) => {
+                let (a, b) = (self.band(a), self.band(b));
+                if a == b { a } else { Band::Full }
+            }
+            Seq::Unary(f, [x]) if f.keeps_zero() => self.band(x),
+            Seq::Bdiag([_, x]) | Seq::Tinv([x]) => self.band(x),
+            _ => Band::Full,
+        }
+    }
+
+    /// The band of a product in shared memory that ends as node `id`; in columns the product's own.
+    pub(super) fn square_band(&self, id: Id, product: Band) -> Band {
+        if self.lives_in_columns(id) { product } else { self.band(id) }
+    }
+}
+
+fn flipped(band: Band) -> Band {
+    match band {
+        Band::Full => Band::Full,
+        Band::Lower => Band::Upper,
+        Band::Upper => Band::Lower,
+    }
+}

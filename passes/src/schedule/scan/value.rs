@@ -1,0 +1,325 @@
+//! Where a node's value lives and how it gets there.
+
+use super::{Refusal, Scan};
+use crate::schedule::draft::Home;
+use egg::Id;
+use sluice_ir::dtype::Dtype;
+use sluice_ir::kernel::{CopyMap, Over, Reduction, Stmt, TileId, View};
+use sluice_ir::seq::{Blocks, LeafKind, Mask, Seq, Term, core_of};
+use sluice_ir::step::Rate;
+
+use crate::schedule::params;
+
+/// A place and a precision in which a reader wants a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Form {
+    /// In shared memory, in any precision that keeps the value's own.
+    Shared,
+    /// In shared memory, as an operand of a matrix product.
+    SharedOperand,
+    /// In columns, in any precision that keeps the value's own.
+    Columns,
+    /// In columns, as an operand of a matrix product.
+    ColumnsOperand,
+}
+
+impl Form {
+    fn in_columns(self) -> bool {
+        matches!(self, Form::Columns | Form::ColumnsOperand)
+    }
+
+    fn is_operand(self) -> bool {
+        matches!(self, Form::SharedOperand | Form::ColumnsOperand)
+    }
+
+    fn new(columns: bool, operand: bool) -> Self {
+        match (columns, operand) {
+            (false, false) => Form::Shared,
+            (false, true) => Form::SharedOperand,
+            (true, false) => Form::Columns,
+            (true, true) => Form::ColumnsOperand,
+        }
+    }
+}
+
+/// For each node how many nodes read it, and whether one of them wants more than operand precision.
+pub(super) fn readers(term: &Term) -> (Vec<usize>, Vec<bool>) {
+    let mut uses = vec![0; term.nodes().len()];
+    let mut wide = vec![false; term.nodes().len()];
+    for id in term.ids() {
+        let node = term.node(id);
+        for (i, operand) in node.operands().iter().enumerate() {
+            let mut source = *operand;
+            while let Seq::Blk([_, x]) | Seq::Unblk([_, x]) = term.node(source) {
+                source = *x;
+            }
+            if !matches!(node, Seq::Blk(_) | Seq::Unblk(_)) {
+                uses[usize::from(source)] += 1;
+                wide[usize::from(source)] |= !is_operand(term, node, i);
+            }
+        }
+    }
+    for root in term.roots() {
+        uses[usize::from(root.id)] += 1;
+    }
+    (uses, wide)
+}
+
+/// Whether a node reads its operand `i` only as an operand of a matrix product.
+fn is_operand(term: &Term, node: &Seq, i: usize) -> bool {
+    match node {
+        // The unit diagonal of an inverse passes its right operand through unrounded.
+        Seq::Mm([a, _]) => i == 0 || !matches!(term.node(*a), Seq::Tinv(_)),
+        Seq::Mmt(_) | Seq::Tmm(_) => true,
+        Seq::Score(_) => i < 3,
+        _ => core_of(node).is_some() && matches!(i, 3 | 5 | 7 | 8),
+    }
+}
+
+impl Scan<'_> {
+    /// The node behind views: the same elements in the same order.
+    pub(super) fn base(&self, id: Id) -> Id {
+        match self.term.node(id) {
+            Seq::Blk([_, x]) | Seq::Unblk([_, x]) => self.base(*x),
+            _ => id,
+        }
+    }
+
+    /// Blocks of a node within one chunk.
+    pub(super) fn blocks(&self, id: Id) -> usize {
+        match self.term.shape(id).blocks {
+            Blocks::One => 1,
+            Blocks::Tokens { per } => self.setting.chunk / per,
+        }
+    }
+
+    /// All rows of a node within one chunk, and its columns in one part.
+    pub(super) fn size(&self, id: Id) -> [usize; 2] {
+        let shape = self.term.shape(id);
+        let width = shape.features;
+        let cut = self.setting.parts > 1 && self.columns[usize::from(id)] && width > 1;
+        let cols =
+            if cut { width.div_ceil(self.setting.parts).next_multiple_of(16) } else { width };
+        [self.blocks(id) * shape.rows, cols]
+    }
+
+    /// A node's value in a form, seen with the node's own blocks.
+    pub(super) fn view(&mut self, id: Id, form: Form) -> Result<View, Refusal> {
+        let tile = self.tile(self.base(id), form)?;
+        Ok(View { tile, blocks: self.blocks(id) })
+    }
+
+    /// Whether the value of a node is computed in columns.
+    pub(super) fn lives_in_columns(&self, id: Id) -> bool {
+        let computed = match self.term.node(id) {
+            Seq::Unary(..) | Seq::Binary(..) | Seq::Select(_) | Seq::Live(_) => {
+                self.size(id)[0] > 1 && self.reads_columns(id)
+            }
+            Seq::Mm(_) | Seq::Tmm(_) | Seq::Solve(_) | Seq::Hist(_) | Seq::Hz(_) => true,
+            // The first columns of a tile stay with their warps.
+            Seq::Cols([first, _, x]) => {
+                self.term.facts(*first).count() == 0
+                    && self.size(id)[1] > 1
+                    && self.lives_in_columns(self.base(*x))
+            }
+            _ => false,
+        };
+        computed && self.columns[usize::from(id)]
+    }
+
+    /// Whether a pointwise node belongs with columns: it reads a value that does, or a token's row of
+    /// values that a product will want there.
+    fn reads_columns(&self, id: Id) -> bool {
+        let full = |x: &Id| self.size(*x) == self.size(id) && self.columns[usize::from(*x)];
+        self.term.node(id).operands().iter().filter(|x| self.term.is_array(**x)).any(full)
+    }
+
+    /// The tile of a node (not a view) in a form, made if it is new.
+    pub(super) fn tile(&mut self, id: Id, form: Form) -> Result<TileId, Refusal> {
+        if let Some(tile) = self.made.get(&(id, form)) {
+            return Ok(*tile);
+        }
+        let narrow = Form::new(form.in_columns(), true);
+        let exact_enough = !self.wide[usize::from(id)] || self.is_input(id);
+        if let Some(tile) = self.made.get(&(id, narrow)).filter(|_| exact_enough) {
+            return Ok(*tile);
+        }
+        let home = self.lives_in_columns(id);
+        let tile = if home != form.in_columns() {
+            let source = self.tile(id, Form::new(home, form.is_operand()))?;
+            self.moved(id, source, form)?
+        } else if form.is_operand()
+            && (self.wide[usize::from(id)] || self.made.contains_key(&(id, Form::new(home, false))))
+        {
+            let source = self.tile(id, Form::new(home, false))?;
+            if self.draft.tiles[source.0].dtype == self.operand {
+                source
+            } else {
+                self.moved(id, source, form)?
+            }
+        } else {
+            let dtype = if form.is_operand() { self.operand } else { self.build.compute };
+            self.produce(id, dtype)?
+        };
+        self.made.insert((id, form), tile);
+        Ok(tile)
+    }
+
+    /// Whether a node is an input as it was loaded.
+    fn is_input(&self, id: Id) -> bool {
+        matches!(self.term.node(id), Seq::Var(_))
+    }
+
+    fn moved(&mut self, id: Id, source: TileId, form: Form) -> Result<TileId, Refusal> {
+        let leaves_columns = self.draft.tiles[source.0].shared().is_none() && !form.in_columns();
+        if leaves_columns && self.setting.parts > 1 {
+            return Err(Refusal::PartsMix);
+        }
+        let from = &self.draft.tiles[source.0];
+        let dtype = if form.is_operand() { self.operand } else { from.dtype };
+        let name = from.name.split('.').next().expect("names are not empty").to_owned();
+        let home = if form.in_columns() { Home::Columns } else { Home::Shared { stages: 1 } };
+        let dst = self.draft.tile(&name, self.size(id), dtype, home);
+        let (dst_view, src) = (self.draft.whole(dst), self.draft.whole(source));
+        self.draft.body.push(Stmt::Copy { dst: dst_view, src, map: CopyMap::Whole });
+        Ok(dst)
+    }
+
+    /// A new tile of the size of a node at its home.
+    pub(super) fn fresh(&mut self, id: Id, name: &str, dtype: Dtype) -> TileId {
+        let columns = self.lives_in_columns(id);
+        let home = if columns { Home::Columns } else { Home::Shared { stages: 1 } };
+        self.draft.tile(name, self.size(id), dtype, home)
+    }
+
+    /// A tile seen with the blocks of a node.
+    pub(super) fn seen(&self, id: Id, tile: TileId) -> View {
+        View { tile, blocks: self.blocks(id) }
+    }
+
+    /// Computes a node at its home.
+    fn produce(&mut self, id: Id, dtype: Dtype) -> Result<TileId, Refusal> {
+        match self.term.node(id).clone() {
+            Seq::Var(name) => Ok(self.input(id, &name)),
+            Seq::Hist([_, ..]) => self.state_before(id, dtype),
+            Seq::Hz(_) => self.written(id, dtype),
+            Seq::Mm(_) | Seq::Mmt(_) | Seq::Tmm(_) | Seq::Solve(_) if !self.is_broadcast(id) => {
+                self.fused(id, dtype)
+            }
+            Seq::Score([m, p, a, g]) => self.score(id, [m, p, a, g], dtype),
+            Seq::Vmix([m, w, y, g]) => self.mix(id, [m, w, y, g], dtype),
+            Seq::Run([m, x]) => {
+                let src = self.view(x, Form::Shared)?;
+                let dst = self.fresh(id, "run", self.build.compute);
+                let mask = self.mask(m);
+                let dst_view = self.seen(id, dst);
+                self.draft.body.push(Stmt::Run { dst: dst_view, src, mask });
+                Ok(dst)
+            }
+            Seq::Tot([x]) => self.reduced(id, x, Reduction::Sum, Over::Rows),
+            Seq::RowSum([x]) => self.reduced(id, x, Reduction::Sum, Over::Cols),
+            Seq::RowMax([x]) => self.reduced(id, x, Reduction::Max, Over::Cols),
+            Seq::Bdiag([per, x]) => {
+                let dst = self.fresh(id, "diagonal", dtype);
+                self.draft.body.push(Stmt::Fill { dst, value: 0.0 });
+                let per = self.term.facts(per).count();
+                self.copied(id, dst, x, CopyMap::OntoDiagonal { per })
+            }
+            Seq::Bget([per, x]) => {
+                let dst = self.fresh(id, "diagonal", dtype);
+                let per = self.term.facts(per).count();
+                self.copied(id, dst, x, CopyMap::FromDiagonal { per })
+            }
+            Seq::Weave([a, b]) => self.joined(id, [a, b], dtype, true),
+            Seq::Cat([a, b]) => self.joined(id, [a, b], dtype, false),
+            Seq::Rows([first, n, x]) => {
+                let [src_first, count] = [first, n].map(|c| self.term.facts(c).count());
+                let dst = self.fresh(id, "rows", dtype);
+                self.copied(id, dst, x, CopyMap::Rows { dst_first: 0, src_first, count })
+            }
+            Seq::Cols([first, n, x]) => {
+                let [src_first, count] = [first, n].map(|c| self.term.facts(c).count());
+                let dst = self.fresh(id, "cols", dtype);
+                self.copied(id, dst, x, CopyMap::Cols { dst_first: 0, src_first, count })
+            }
+            _ => self.fused(id, dtype),
+        }
+    }
+
+    pub(super) fn mask(&self, id: Id) -> Mask {
+        self.term.facts(id).mask()
+    }
+
+    fn reduced(&mut self, id: Id, x: Id, op: Reduction, over: Over) -> Result<TileId, Refusal> {
+        let src = self.view(x, Form::Shared)?;
+        let dst = self.fresh(id, "sum", self.build.compute);
+        let dst_view = self.seen(id, dst);
+        self.draft.body.push(Stmt::Reduce { op, dst: dst_view, src, over });
+        Ok(dst)
+    }
+
+    /// Copies part of a node's value into a tile of another; a source in columns is read there.
+    fn copied(&mut self, id: Id, dst: TileId, x: Id, map: CopyMap) -> Result<TileId, Refusal> {
+        let column_source = self.lives_in_columns(self.base(x));
+        if column_source && self.setting.parts > 1 {
+            return Err(Refusal::PartsMix);
+        }
+        let form = if column_source && matches!(map, CopyMap::Cols { .. }) {
+            Form::Columns
+        } else {
+            Form::Shared
+        };
+        let src = self.view(x, form)?;
+        let dst_view = self.seen(id, dst);
+        self.draft.body.push(Stmt::Copy { dst: dst_view, src, map });
+        Ok(dst)
+    }
+
+    fn joined(
+        &mut self,
+        id: Id,
+        [a, b]: [Id; 2],
+        dtype: Dtype,
+        rows: bool,
+    ) -> Result<TileId, Refusal> {
+        if self.setting.parts > 1 && self.columns[usize::from(id)] && !rows {
+            return Err(Refusal::PartsMix);
+        }
+        let dst = self.fresh(id, "joined", dtype);
+        let mut first = 0;
+        for x in [a, b] {
+            let shape = self.term.shape(x);
+            let map = if rows {
+                CopyMap::Rows { dst_first: first, src_first: 0, count: shape.rows }
+            } else {
+                CopyMap::Cols { dst_first: first, src_first: 0, count: shape.features }
+            };
+            self.copied(id, dst, x, map)?;
+            first += if rows { shape.rows } else { shape.features };
+        }
+        Ok(dst)
+    }
+
+    /// The tile that an input is loaded to.
+    fn input(&mut self, id: Id, name: &str) -> TileId {
+        let leaf = self.term.leaf(id).expect("the node is a leaf").clone();
+        debug_assert_ne!(leaf.kind, LeafKind::State, "states are loaded with their loop");
+        let input = self.recurrence.inputs.iter().find(|i| i.name == name);
+        let input = input.expect("leaves are inputs of the recurrence");
+        let dtype = self.recurrence.input_dtype(input, self.build.dtype);
+        let dims = self.build.sizes(self.recurrence, &input.dims);
+        let split = self.setting.parts > 1
+            && self.columns[usize::from(id)]
+            && self.term.shape(id).features > 1;
+        let param = self.draft.param(params::input(input, dtype, &dims, split, leaf.transposed));
+        let stages = if input.rate == Rate::Token { self.setting.stages } else { 1 };
+        let dst = self.draft.tile(name, self.size(id), dtype, Home::Shared { stages });
+        if input.rate == Rate::Token {
+            self.loads.push((dst, param));
+        } else {
+            self.draft.setup.push(Stmt::Load { dst, param, ahead: 0, col: 0 });
+            self.draft.setup.push(Stmt::Commit);
+        }
+        dst
+    }
+}

@@ -1,0 +1,412 @@
+//! The step schedule: one token at a time, lowered straight from the step form.
+//!
+//! In: a recurrence in step form.  Out: a kernel whose body is one step. It owes nothing to the
+//! sequence form, so its scalar spelling can accuse every chunked kernel; on a GPU it is the decode
+//! kernel, which reads and writes the state once.
+//!
+//! Matrices and the vectors of the value axis live in columns, everything else in shared memory.
+//! Pointwise nodes are fused into their readers unless they are large and read twice.
+
+use super::Build;
+use super::draft::{Draft, Home, Shape};
+use super::params;
+use sluice_ir::diagnostic::{Code, Diagnostic};
+use sluice_ir::kernel::{
+    Arg, Band, Checked, CopyMap, Expr, Layout, Mma, Operand, Over, ParamId, ParamKind, Schedule,
+    Start, Stmt, Sync, TileId, Unit, View,
+};
+use sluice_ir::pointwise::Binary;
+use sluice_ir::step::{DimId, InputId, NodeId, Op, Rate, Recurrence, Reduction, StateId};
+use std::collections::BTreeMap;
+
+/// Columns of one block of the grid when the value axis is cut.
+const PART: usize = 32;
+
+/// Lowers a recurrence to its step kernel.
+///
+/// With `cut`, the value axis is cut into parts of 32 columns where columns are independent; code for
+/// one processor leaves it whole.
+pub fn step(recurrence: &Recurrence, build: &Build<'_>, cut: bool) -> Result<Checked, Diagnostic> {
+    let mut lowering = Lowering::new(recurrence, build);
+    lowering.cut = cut && lowering.columns_are_independent();
+    lowering.run()?;
+    let rows = recurrence.states.iter().map(|s| lowering.size(s.dims[0])).max().unwrap_or(1);
+    let parts = lowering.parts();
+    let shape = Shape {
+        name: format!("{}_step", recurrence.name),
+        schedule: Schedule::Step,
+        chunk: 1,
+        layout: Layout::Lanes,
+        parts,
+        warps: (rows / 16).clamp(1, 8),
+        budget: build.target.shared_bytes,
+    };
+    lowering.draft.close(shape)
+}
+
+struct Lowering<'a> {
+    recurrence: &'a Recurrence,
+    build: &'a Build<'a>,
+    draft: Draft,
+    /// Whether the value axis is cut into parts.
+    cut: bool,
+    /// How often each node is read.
+    uses: Vec<usize>,
+    /// Tiles of nodes, where they were made.
+    tiles: BTreeMap<(NodeId, bool), TileId>,
+    states: Vec<TileId>,
+}
+
+/// Where a value is wanted.
+const COLUMNS: bool = true;
+const SHARED: bool = false;
+
+impl<'a> Lowering<'a> {
+    fn new(recurrence: &'a Recurrence, build: &'a Build<'a>) -> Self {
+        let mut uses = vec![0; recurrence.nodes.len()];
+        recurrence.nodes.iter().flat_map(|n| n.op.operands()).for_each(|id| uses[id.0] += 1);
+        Self {
+            recurrence,
+            build,
+            draft: Draft::default(),
+            cut: false,
+            uses,
+            tiles: BTreeMap::new(),
+            states: Vec::new(),
+        }
+    }
+
+    fn size(&self, dim: DimId) -> usize {
+        self.build.size(&self.recurrence.dims[dim.0])
+    }
+
+    fn is_column(&self, dim: DimId) -> bool {
+        self.recurrence.states.iter().any(|s| s.dims.len() == 2 && s.dims[1] == dim)
+    }
+
+    fn is_row(&self, dim: DimId) -> bool {
+        self.recurrence.states.iter().any(|s| s.dims[0] == dim)
+    }
+
+    /// Whether no value mixes columns, so that the value axis can be cut.
+    fn columns_are_independent(&self) -> bool {
+        let nodes = &self.recurrence.nodes;
+        let mixes = |op: &Op| match op {
+            Op::Dot(_, _, dim) | Op::Reduce(_, _, dim) => self.is_column(*dim),
+            _ => false,
+        };
+        let matrices = self.recurrence.states.iter().all(|s| s.dims.len() == 2);
+        let both = self.recurrence.states.iter().any(|s| self.is_column(s.dims[0]));
+        let mut widths = self.recurrence.states.iter().filter_map(|s| s.dims.get(1));
+        let first = widths.next();
+        matrices && !both && widths.all(|w| Some(w) == first) && !nodes.iter().any(|n| mixes(&n.op))
+    }
+
+    fn parts(&self) -> usize {
+        let width = self.recurrence.states.iter().filter_map(|s| s.dims.get(1)).next();
+        match width {
+            Some(dim) if self.cut => self.size(*dim).div_ceil(PART),
+            _ => 1,
+        }
+    }
+
+    /// Dimensions of a node as a tile: matrices in the order of the state they belong to.
+    fn order(&self, dims: &[DimId]) -> Vec<DimId> {
+        let mut sorted = dims.to_vec();
+        if let [a, b] = *dims {
+            let states = &self.recurrence.states;
+            if states.iter().any(|s| s.dims == [b, a]) || (self.is_column(a) && !self.is_column(b))
+            {
+                sorted = vec![b, a];
+            }
+        }
+        sorted
+    }
+
+    fn tile_size(&self, dims: &[DimId]) -> [usize; 2] {
+        let width = |d: DimId| {
+            let size = self.size(d);
+            if self.cut && self.is_column(d) { size.min(PART) } else { size }
+        };
+        match *self.order(dims) {
+            [] => [1, 1],
+            [d] => [1, width(d)],
+            [r, c] => [self.size(r), width(c)],
+            _ => unreachable!("values have at most two dimensions"),
+        }
+    }
+
+    /// Where a value of these dimensions lives when nobody asks for another place.
+    fn natural(&self, dims: &[DimId]) -> bool {
+        match *dims {
+            [d] => self.is_column(d) && !self.is_row(d),
+            [_, _] => COLUMNS,
+            _ => SHARED,
+        }
+    }
+
+    fn new_tile(&mut self, name: &str, dims: &[DimId], columns: bool) -> TileId {
+        let home = if columns { Home::Columns } else { Home::Shared { stages: 1 } };
+        let size = self.tile_size(dims);
+        self.draft.tile(name, size, self.build.compute, home)
+    }
+
+    fn run(&mut self) -> Result<(), Diagnostic> {
+        for index in 0..self.recurrence.states.len() {
+            self.open_state(index);
+        }
+        for output in &self.recurrence.outputs {
+            let node = self.recurrence.node(output.node);
+            let src = self.tile(output.node, self.natural(&node.dims))?;
+            let dtype = self.recurrence.output_dtype(output, self.build.dtype);
+            let dims = self.build.sizes(self.recurrence, &node.dims);
+            let split = self.splits(&node.dims);
+            let param = self.draft.param(params::token_out(&output.name, dtype, &dims, split));
+            self.draft.body.push(Stmt::Store { param, src, col: 0 });
+        }
+        let updates = self.recurrence.updates.clone();
+        let new: Vec<TileId> = updates
+            .iter()
+            .map(|id| self.tile(*id, self.natural(&self.recurrence.node(*id).dims)))
+            .collect::<Result<_, _>>()?;
+        for (index, src) in new.into_iter().enumerate() {
+            self.close_state(index, src);
+        }
+        let loads = std::mem::take(&mut self.draft.opening);
+        let barrier = Stmt::Sync(Sync::Cta);
+        self.draft.opening.push(barrier.clone());
+        self.draft.opening.extend(loads);
+        self.draft.opening.extend([Stmt::Commit, Stmt::WaitLoads { pending: 0 }, barrier]);
+        Ok(())
+    }
+
+    /// Whether the parts of the value axis cut values of these dimensions.
+    fn splits(&self, dims: &[DimId]) -> bool {
+        self.cut && dims.iter().any(|d| self.is_column(*d))
+    }
+
+    /// The parameter of a state before or after the sequence.
+    fn state_param(&mut self, index: usize, kind: ParamKind) -> ParamId {
+        let state = &self.recurrence.states[index];
+        let dims = self.build.sizes(self.recurrence, &state.dims);
+        let columns = (self.splits(&state.dims), false);
+        let param = params::state(&state.name, kind, &dims, columns, self.build.compute);
+        self.draft.param(param)
+    }
+
+    fn open_state(&mut self, index: usize) {
+        let state = &self.recurrence.states[index];
+        let columns = self.natural(&state.dims);
+        let tile = self.new_tile(&state.name, &state.dims, columns);
+        let param = self.state_param(index, ParamKind::StateIn);
+        self.draft.setup.push(Stmt::Fill { dst: tile, value: state.init });
+        self.draft.setup.push(Stmt::Load { dst: tile, param, ahead: 0, col: 0 });
+        self.draft.setup.push(Stmt::Commit);
+        self.draft.setup.push(Stmt::WaitLoads { pending: 0 });
+        if columns {
+            self.draft.carried.push(tile);
+        }
+        self.states.push(tile);
+    }
+
+    fn close_state(&mut self, index: usize, src: TileId) {
+        let dst = self.states[index];
+        let (to, from) = (self.draft.whole(dst), self.draft.whole(src));
+        self.draft.body.push(Stmt::Copy { dst: to, src: from, map: CopyMap::Whole });
+        let param = self.state_param(index, ParamKind::StateOut);
+        self.draft.finish.push(Stmt::Store { param, src: dst, col: 0 });
+    }
+
+    /// The tile of a node in the place wanted.
+    fn tile(&mut self, id: NodeId, columns: bool) -> Result<TileId, Diagnostic> {
+        if let Some(tile) = self.tiles.get(&(id, columns)) {
+            return Ok(*tile);
+        }
+        let node = self.recurrence.node(id);
+        let natural = self.natural(&node.dims);
+        let tile = if natural == columns || matches!(node.op, Op::Input(_)) {
+            self.compute(id, columns)?
+        } else {
+            let src = self.tile(id, natural)?;
+            let name = node.name.as_deref().unwrap_or("moved");
+            let dst = self.new_tile(name, &node.dims, columns);
+            let (to, from) = (self.draft.whole(dst), self.draft.whole(src));
+            self.draft.body.push(Stmt::Copy { dst: to, src: from, map: CopyMap::Whole });
+            dst
+        };
+        self.tiles.insert((id, columns), tile);
+        Ok(tile)
+    }
+
+    fn compute(&mut self, id: NodeId, columns: bool) -> Result<TileId, Diagnostic> {
+        let node = self.recurrence.node(id);
+        let name = node.name.clone().unwrap_or_else(|| "t".to_owned());
+        match node.op {
+            Op::Input(input) => Ok(self.input(input, columns)),
+            Op::State(StateId(state)) => Ok(self.states[state]),
+            Op::Dot(a, b, dim) => self.dot(id, [a, b], dim),
+            Op::Reduce(op, x, dim) => self.reduce(id, op, x, dim),
+            Op::Const(_)
+            | Op::Extent(_)
+            | Op::Unary(..)
+            | Op::Binary(..)
+            | Op::Select(..)
+            | Op::Outer(..) => {
+                let mut args = Vec::new();
+                let expr = self.inlined(id, &node.dims, &mut args)?;
+                let dst = self.new_tile(&name, &node.dims, columns);
+                let view = self.draft.whole(dst);
+                self.draft.map(view, expr, args);
+                Ok(dst)
+            }
+        }
+    }
+
+    fn input(&mut self, InputId(index): InputId, columns: bool) -> TileId {
+        let input = &self.recurrence.inputs[index];
+        let dst = self.new_tile(&input.name, &input.dims, columns);
+        let dtype = self.recurrence.input_dtype(input, self.build.dtype);
+        let dims = self.build.sizes(self.recurrence, &input.dims);
+        let transposed = self.order(&input.dims) != input.dims;
+        let split = self.splits(&input.dims);
+        let param = self.draft.param(params::input(input, dtype, &dims, split, transposed));
+        let load = Stmt::Load { dst, param, ahead: 0, col: 0 };
+        let stmts = match input.rate {
+            Rate::Token => &mut self.draft.opening,
+            Rate::Model => &mut self.draft.setup,
+        };
+        stmts.push(load);
+        if input.rate == Rate::Model {
+            self.draft.setup.push(Stmt::Commit);
+            self.draft.setup.push(Stmt::WaitLoads { pending: 0 });
+        }
+        dst
+    }
+
+    /// An expression for a node inside the tile of another node of dimensions `within`.
+    fn operand(
+        &mut self,
+        id: NodeId,
+        within: &[DimId],
+        args: &mut Vec<Arg>,
+    ) -> Result<Expr, Diagnostic> {
+        let node = self.recurrence.node(id);
+        if let Some(value) = self.constant(id) {
+            return Ok(Expr::Const(value));
+        }
+        let pointwise =
+            matches!(node.op, Op::Unary(..) | Op::Binary(..) | Op::Select(..) | Op::Outer(..));
+        let same = self.order(&node.dims) == self.order(within);
+        if pointwise && same && self.uses[id.0] == 1 {
+            return self.inlined(id, within, args);
+        }
+        let tile = self.tile(id, self.natural(&node.dims))?;
+        let rows = self.order(within);
+        // A vector of the row axis varies down the rows of a matrix but is stored as one row.
+        let transposed = node.dims.len() == 1 && rows.len() == 2 && rows[0] == node.dims[0];
+        let arg = Arg { view: View { tile, blocks: 1 }, transposed };
+        let index = args.iter().position(|a| *a == arg).unwrap_or_else(|| {
+            args.push(arg);
+            args.len() - 1
+        });
+        Ok(Expr::Arg(index))
+    }
+
+    /// The value of a node that depends on sizes and numbers only.
+    fn constant(&self, id: NodeId) -> Option<f64> {
+        match self.recurrence.node(id).op {
+            Op::Const(x) => Some(x),
+            Op::Extent(dim) => Some(self.size(dim) as f64),
+            Op::Unary(f, a) => Some(f.eval(self.constant(a)?)),
+            Op::Binary(f, a, b) => Some(f.eval(self.constant(a)?, self.constant(b)?)),
+            _ => None,
+        }
+    }
+
+    fn inlined(
+        &mut self,
+        id: NodeId,
+        within: &[DimId],
+        args: &mut Vec<Arg>,
+    ) -> Result<Expr, Diagnostic> {
+        let mut operand = |this: &mut Self, id| this.operand(id, within, args).map(Box::new);
+        Ok(match self.recurrence.node(id).op {
+            Op::Const(x) => Expr::Const(x),
+            Op::Extent(dim) => Expr::Const(self.size(dim) as f64),
+            Op::Unary(f, a) => Expr::Unary(f, operand(self, a)?),
+            Op::Binary(f, a, b) => Expr::Binary(f, operand(self, a)?, operand(self, b)?),
+            Op::Outer(a, b) => Expr::Binary(Binary::Mul, operand(self, a)?, operand(self, b)?),
+            Op::Select(c, a, b) => {
+                Expr::Select(operand(self, c)?, operand(self, a)?, operand(self, b)?)
+            }
+            Op::Input(_) | Op::State(_) | Op::Dot(..) | Op::Reduce(..) => {
+                unreachable!("only pointwise nodes are inlined")
+            }
+        })
+    }
+
+    fn dot(&mut self, id: NodeId, [a, b]: [NodeId; 2], dim: DimId) -> Result<TileId, Diagnostic> {
+        let recurrence = self.recurrence;
+        let node = recurrence.node(id);
+        let rank = |id: NodeId| recurrence.node(id).dims.len();
+        // The vector is the left operand.
+        let (vector, other) = if rank(a) <= rank(b) { (a, b) } else { (b, a) };
+        if rank(vector) == 2 {
+            let message = "the step schedule has no product of two matrices";
+            return Err(Diagnostic::new(Code::Unsupported, message)
+                .at(node.span.clone(), "both operands are matrices")
+                .with_help("write it as products of vectors and matrices"));
+        }
+        let over_rows = rank(other) == 2 && self.order(&recurrence.node(other).dims)[0] == dim;
+        let columns = if over_rows { SHARED } else { self.natural(&[dim]) || rank(other) == 2 };
+        let left = self.tile(vector, columns)?;
+        let right = self.tile(other, if rank(other) == 2 { COLUMNS } else { columns })?;
+        let name = node.name.clone().unwrap_or_else(|| "dot".to_owned());
+        let dst = self.new_tile(&name, &node.dims, over_rows);
+        let operand = |tile, transposed| Operand { view: View { tile, blocks: 1 }, transposed };
+        self.draft.body.push(Stmt::Mma(Mma {
+            dst: View { tile: dst, blocks: 1 },
+            a: operand(left, false),
+            b: operand(right, !over_rows),
+            start: Start::Zero,
+            then: None,
+            band: Band::Full,
+            unit: Unit::Scalar,
+        }));
+        let natural = self.natural(&node.dims);
+        if over_rows == natural {
+            return Ok(dst);
+        }
+        let moved = self.new_tile(&name, &node.dims, natural);
+        let (to, from) = (self.draft.whole(moved), self.draft.whole(dst));
+        self.draft.body.push(Stmt::Copy { dst: to, src: from, map: CopyMap::Whole });
+        Ok(moved)
+    }
+
+    fn reduce(
+        &mut self,
+        id: NodeId,
+        op: Reduction,
+        x: NodeId,
+        dim: DimId,
+    ) -> Result<TileId, Diagnostic> {
+        let node = self.recurrence.node(id);
+        let source = self.recurrence.node(x);
+        if source.dims.len() == 2 {
+            let message = "the step schedule has no reduction of a matrix";
+            return Err(Diagnostic::new(Code::Unsupported, message)
+                .at(node.span.clone(), "reduces a matrix")
+                .with_help("write the sum as `dot` with a vector of ones"));
+        }
+        debug_assert_eq!(
+            source.dims,
+            [dim],
+            "a checked reduction is over a dimension of its operand"
+        );
+        let src = self.tile(x, SHARED)?;
+        let dst = self.new_tile(node.name.as_deref().unwrap_or("sum"), &node.dims, SHARED);
+        let (to, from) = (self.draft.whole(dst), self.draft.whole(src));
+        self.draft.body.push(Stmt::Reduce { op, dst: to, src: from, over: Over::Cols });
+        Ok(dst)
+    }
+}
