@@ -239,7 +239,7 @@ pub struct Expr {
 #[derive(Clone, Debug, PartialEq)]
 pub enum ExprKind {
     /// A number.
-    Number(f64),
+    Number(Number),
     /// An input, a state before the step, a `let`, an output, a parameter or a dimension's size.
     Name(String),
     /// A state after the step.

@@ -11,7 +11,7 @@ impl Program<'_> {
     /// The node of an expression whose names mean what `scope` says.
     pub(super) fn expr(&mut self, scope: &Scope, expr: &Expr) -> Value {
         match &expr.kind {
-            ExprKind::Number(x) => self.op(Op::Const(*x), &expr.span),
+            ExprKind::Number(x) => self.op(Op::Const(x.value), &expr.span),
             ExprKind::Name(name) => self.name(scope, name, &expr.span),
             ExprKind::Primed(name) => self.primed(scope, name, &expr.span),
             ExprKind::Neg(a) => {

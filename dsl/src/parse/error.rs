@@ -84,6 +84,7 @@ fn describe(rule: Rule) -> Option<&'static str> {
         | Rule::negation
         | Rule::number
         | Rule::call
+        | Rule::callee
         | Rule::primed
         | Rule::paren => "a value",
         Rule::name | Rule::ident | Rule::fn_param | Rule::input | Rule::output => "a name",

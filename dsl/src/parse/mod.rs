@@ -70,8 +70,18 @@ fn comments(text: &str) -> Vec<Span> {
     found
 }
 
+/// Place of a pair, without the spaces and comments that pest counts to it where its last part may be
+/// missing.
 fn span(pair: &Pair<Rule>) -> Span {
-    pair.as_span().start()..pair.as_span().end()
+    let whole = pair.as_span();
+    let last = pair.clone().into_inner().last().map(|last| span(&last).end);
+    let is_space = |line: &str| line.trim().is_empty() || line.trim_start().starts_with('#');
+    match last {
+        Some(end) if pair.as_str()[end - whole.start()..].lines().all(is_space) => {
+            whole.start()..end
+        }
+        _ => whole.start()..whole.end(),
+    }
 }
 
 /// The next pair, if it is of this rule.
@@ -243,7 +253,8 @@ impl Builder<'_> {
         if parts.len() > MAX_PARTS {
             let message = "an expression has too many operators";
             self.report(message, whole.clone(), "name intermediate values with `let`");
-            return Expr { kind: ExprKind::Number(0.0), span: whole };
+            let value = Number { value: 0.0, span: whole.clone() };
+            return Expr { kind: ExprKind::Number(value), span: whole };
         }
         self.infix(&mut parts, 0)
     }
@@ -313,7 +324,9 @@ impl Builder<'_> {
                 let inner = self.expr(pair.into_inner().next().expect("an expression"));
                 return Expr { span: whole, ..inner };
             }
-            Rule::number => ExprKind::Number(number(pair.as_str())),
+            Rule::number => {
+                ExprKind::Number(Number { value: number(pair.as_str()), span: whole.clone() })
+            }
             Rule::primed => ExprKind::Primed(pair.as_str().trim_end_matches('\'').to_owned()),
             Rule::call => {
                 let mut inner = pair.into_inner();

@@ -1,0 +1,116 @@
+//! The standard layout: what it looks like, and that nothing gets lost.
+
+use sluice_dsl::{format, parse};
+
+const UNTIDY: &str = "\
+#!first line
+/// Doc of F.
+dim   F=16   # size
+
+
+/// A map.
+fn phi ( x:[K] )->[K]{ let y = x*x   # square
+  # result
+  (y)+(1)
+}
+fn twice(x)={SPLIT
+/// Two   words.
+///
+/// Second paragraph.
+recurrence  test(q:[K]by group,k:[K],
+  # about v
+  v:[V]f32,   param g:[]f32 in(-inf,0],# gate
+  /// doc of w
+  w:[V] in [ -1 , 1e-6 )  # last
+)->( o:[V] bf16 , ) # outputs
+{
+
+  state S:[K,V]=0 # S
+  state z:[K]
+  # inside
+
+
+  let D=exp(g)*S
+  S'=(D+(outer(phi(k),v)))*-((w)*-w) # update
+  z'=-(z+k)-(k-(z-k))
+  o=dot( # moved
+     q,S')/(sum(k)/sum(q))
+  # end
+}
+# last
+";
+
+const TIDY: &str = "\
+#!first line
+/// Doc of F.
+dim F = 16  # size
+
+/// A map.
+fn phi(x: [K]) -> [K] {
+    let y = x * x  # square
+    # result
+    y + 1
+}
+fn twice(x) = x * 2
+/// Two   words.
+///
+/// Second paragraph.
+recurrence test(
+    q: [K] by group, k: [K],
+    # about v
+    v: [V] f32, param g: [] f32 in (-inf, 0],  # gate
+    /// doc of w
+    w: [V] in [-1, 1e-6),  # last
+) -> o: [V] bf16 {  # outputs
+    state S: [K, V] = 0  # S
+    state z: [K]
+    # inside
+
+    let D = exp(g) * S
+    S' = (D + outer(phi(k), v)) * -(w * -w)  # update
+    z' = -(z + k) - (k - (z - k))
+    # moved
+    o = dot(q, S') / (sum(k) / sum(q))
+    # end
+}
+# last
+";
+
+#[test]
+fn an_untidy_text_becomes_tidy_and_stays_so() {
+    let untidy = UNTIDY.replace("={SPLIT", "{ ((x)) *2 }");
+    assert_eq!(format(&untidy).as_deref(), Ok(TIDY));
+    assert_eq!(format(TIDY).as_deref(), Ok(TIDY));
+}
+
+#[test]
+fn every_comment_is_kept_once() {
+    let untidy = UNTIDY.replace("={SPLIT", "{ ((x)) *2 }");
+    let comments = |text: &str| {
+        let ast = parse(text).expect("the text is valid");
+        let mut found: Vec<String> =
+            ast.comments.into_iter().map(|at| text[at].to_owned()).collect();
+        found.sort_unstable();
+        found
+    };
+    let formatted = format(&untidy).expect("the text is valid");
+    assert_eq!(comments(&formatted), comments(&untidy));
+}
+
+#[test]
+fn a_long_sum_is_broken_before_its_operators() {
+    let term = "dot(first_key, first_state) * second_factor";
+    let text = format!("recurrence r(x: [V]) -> o: [V] {{\n    o = {term} + {term} - {term}\n}}\n");
+    let expected =
+        format!("recurrence r(x: [V]) -> o: [V] {{\n    o = {term}\n        + {term}\n        - {term}\n}}\n");
+    assert_eq!(format(&text).as_deref(), Ok(expected.as_str()));
+    assert_eq!(format(&expected).as_deref(), Ok(expected.as_str()));
+}
+
+#[test]
+fn windows_line_ends_and_an_empty_file_are_accepted() {
+    let text = "# a\r\nrecurrence r(x: [V]) -> o: [V] {\r\n    o = x # b\r\n}\r\n";
+    let expected = "# a\nrecurrence r(x: [V]) -> o: [V] {\n    o = x  # b\n}\n";
+    assert_eq!(format(text).as_deref(), Ok(expected));
+    assert_eq!(format("").as_deref(), Ok(""));
+}
