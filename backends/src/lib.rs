@@ -2,5 +2,8 @@
 //!
 //! Backends read the kernel form and decide nothing.
 
+#[cfg(feature = "nvptx")]
+pub mod nvptx;
+pub mod package;
 #[cfg(feature = "scalar")]
 pub mod scalar;

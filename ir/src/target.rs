@@ -42,7 +42,7 @@ pub struct Rates {
 pub static TARGETS: &[Target] = &[
     Target {
         name: "sm_80",
-        ptx: 70,
+        ptx: 78,
         shared_bytes: 166_912,
         registers: 255,
         register_file: 65_536,

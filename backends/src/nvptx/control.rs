@@ -1,0 +1,184 @@
+//! A role's loop over the chunks, its statements, barriers and exchanges within a warp.
+
+use super::builder::{Builder, Compare, Val};
+use super::emitter::Emitter;
+use super::load::Load;
+use super::store::Store;
+use sluice_ir::kernel::{Role, Stmt, Sync, TileId, Unit};
+
+/// Instances and parity of barriers in shared memory live behind the scratch memory.
+const MBARRIER_BYTES: usize = 8;
+
+impl<'c> Emitter<'c, '_> {
+    /// Everything that a role does.
+    pub(super) fn role(&self, role: &Role) {
+        let b = &self.b;
+        let zero = b.i32(0);
+        let size = b.i32(self.kernel.chunk as i64);
+        let last = b.i32(self.kernel.chunk as i64 - 1);
+        let chunks = b.like("llvm.udiv", &[b.add(self.tokens, last), size]);
+        self.begin_chunk(zero);
+        self.statements(&role.setup);
+        let carried: Vec<(TileId, Vec<Val<'c>>)> =
+            self.kernel.carried.iter().map(|t| (*t, self.registers(*t))).collect();
+        let start: Vec<Val<'c>> = carried.iter().flat_map(|(_, r)| r.iter().copied()).collect();
+        let take = |values: &[Val<'c>]| {
+            let mut rest = values;
+            for (tile, registers) in &carried {
+                let (own, others) = rest.split_at(registers.len());
+                self.hold(*tile, own.to_vec());
+                rest = others;
+            }
+        };
+        let end = b.repeat(zero, chunks, b.i32(1), &start, |chunk, values| {
+            take(values);
+            self.begin_chunk(chunk);
+            self.statements(&role.body);
+            self.kernel.carried.iter().flat_map(|t| self.registers(*t)).collect()
+        });
+        self.forget();
+        take(&end);
+        let before_end = b.add(chunks, b.i32(-1));
+        self.begin_chunk(b.like("llvm.intr.smax", &[before_end, zero]));
+        self.statements(&role.finish);
+    }
+
+    fn statements(&self, statements: &[Stmt]) {
+        for statement in statements {
+            self.statement(statement);
+        }
+    }
+
+    fn statement(&self, statement: &Stmt) {
+        match statement {
+            Stmt::Load { dst, param, ahead, col } => {
+                self.load(Load { dst: *dst, param: *param, ahead: *ahead, col: *col });
+            }
+            Stmt::Store { param, src, col } => {
+                self.store(Store { param: *param, src: *src, col: *col });
+            }
+            Stmt::Commit => self.b.effect("nvvm.cp.async.commit.group", &[], &[]),
+            Stmt::WaitLoads { pending } => {
+                let n = self.b.attribute(&format!("{pending} : i32"));
+                self.b.effect("nvvm.cp.async.wait.group", &[], &[("n", n)]);
+            }
+            Stmt::Sync(sync) => self.sync(*sync),
+            Stmt::Fill { dst, value } => self.fill(*dst, *value),
+            Stmt::Map { dst, body } => self.map(*dst, body),
+            Stmt::Mma(m) if m.unit == Unit::Tensor => self.tensor_product(m),
+            Stmt::Mma(m) => self.scalar_product(m),
+            Stmt::Reduce { op, dst, src, over } => self.reduce(*op, *dst, *src, *over),
+            Stmt::Run { dst, src, mask } => self.running_sum(*dst, *src, *mask),
+            Stmt::Score { dst, p, a, to, from, mask, unit } => {
+                self.score(*dst, [*p, *a, *to, *from], *mask, *unit);
+            }
+            Stmt::Mix { dst, w, y, to, from, mask } => self.mix(*dst, [*w, *y, *to, *from], *mask),
+            Stmt::Inverse { dst, src, upper } => self.inverse(*dst, *src, *upper),
+            Stmt::Copy { dst, src, map } => self.copy(*dst, *src, *map),
+        }
+    }
+
+    fn sync(&self, sync: Sync) {
+        match sync {
+            Sync::Cta => self.b.effect("nvvm.barrier0", &[], &[]),
+            Sync::Role => self.role_barrier(),
+            Sync::Arrive(barrier) => self.arrive(barrier),
+            Sync::Wait(barrier) => self.wait(barrier),
+            Sync::ProxyFence => self.b.effect("nvvm.fence.proxy", &[], &[
+                ("kind", self.b.attribute("#nvvm.proxy_kind<async.shared>")),
+                ("space", self.b.attribute("#nvvm.shared_space<cta>")),
+            ]),
+        }
+    }
+
+    /// Waits for the threads of the role.
+    pub(super) fn role_barrier(&self) {
+        let b = &self.b;
+        if self.kernel.roles.len() == 1 {
+            return b.effect("nvvm.barrier0", &[], &[]);
+        }
+        // Barrier 0 is that of the whole block.
+        let number = b.i32(self.thread().role as i64 + 1);
+        let segments = b.attribute("array<i32: 1, 1, 0>");
+        let threads = b.i32(self.threads() as i64);
+        b.effect("nvvm.barrier", &[number, threads], &[("operandSegmentSizes", segments)]);
+    }
+
+    /// Pointer to the instance of a barrier that a chunk uses.
+    fn mbarrier(&self, barrier: usize, instance: Val<'c>) -> Val<'c> {
+        let b = &self.b;
+        let before: usize = self.kernel.mbarriers[..barrier].iter().map(|m| m.stages).sum();
+        let first = super::mbarrier_offset(self.kernel) + MBARRIER_BYTES * before;
+        let bytes = b.mul(instance, b.i32(MBARRIER_BYTES as i64));
+        b.advance(b.advance_by(self.shared, first as i64), bytes)
+    }
+
+    /// Number of the instance of a barrier for this chunk, and how often it was used before.
+    fn phase(&self, barrier: usize) -> (Val<'c>, Val<'c>) {
+        let b = &self.b;
+        let stages = b.i32(self.kernel.mbarriers[barrier].stages as i64);
+        let chunk = self.now().chunk;
+        (b.like("llvm.urem", &[chunk, stages]), b.like("llvm.udiv", &[chunk, stages]))
+    }
+
+    /// Makes the barriers ready; one thread of the block does it.
+    pub(super) fn init_mbarriers(&self) {
+        let b = &self.b;
+        if self.kernel.mbarriers.is_empty() {
+            return;
+        }
+        let first = b.compare(Compare::Eq, self.thread().index, b.i32(0));
+        b.when(first, || {
+            for (i, barrier) in self.kernel.mbarriers.iter().enumerate() {
+                for instance in 0..barrier.stages {
+                    let at = self.mbarrier(i, b.i32(instance as i64));
+                    b.effect("nvvm.mbarrier.init", &[at, b.i32(barrier.count as i64)], &[]);
+                }
+            }
+        });
+        b.effect("nvvm.barrier0", &[], &[]);
+    }
+
+    fn arrive(&self, barrier: usize) {
+        let b = &self.b;
+        let (instance, _) = self.phase(barrier);
+        b.value("nvvm.mbarrier.arrive", &[self.mbarrier(barrier, instance)], b.types.i64, &[]);
+    }
+
+    /// Spins until the phase of this chunk is complete.
+    fn wait(&self, barrier: usize) {
+        let b = &self.b;
+        let (instance, round) = self.phase(barrier);
+        let at = b.convert("llvm.ptrtoint", self.mbarrier(barrier, instance), b.types.i32);
+        let parity = b.and(round, b.i32(1));
+        // A loop around one instruction; sm_80 has the test, not the suspending wait.
+        let text = "{.reg .pred p; waiting: mbarrier.test_wait.parity.shared.b64 p, [$1], $2; \
+                    @!p bra waiting; mov.b32 $0, 0;}";
+        b.instruction(text, "=r,r,r,~{memory}", &[at, parity], b.types.i32);
+    }
+
+    /// The value of another lane.
+    pub(super) fn from_lane(&self, value: Val<'c>, lane: Val<'c>) -> Val<'c> {
+        self.b.shuffle("idx", value, lane, 31)
+    }
+
+    /// The value of the lane whose number differs in the bits of `bits`.
+    pub(super) fn from_partner(&self, value: Val<'c>, bits: usize) -> Val<'c> {
+        self.b.shuffle("bfly", value, self.b.i32(bits as i64), 31)
+    }
+
+    /// The value of the lane `by` below; the lowest lanes keep their own.
+    pub(super) fn from_below(&self, value: Val<'c>, by: usize) -> Val<'c> {
+        self.b.shuffle("up", value, self.b.i32(by as i64), 0)
+    }
+}
+
+impl<'c> Builder<'c> {
+    /// An exchange of values among the lanes of a warp.
+    pub(super) fn shuffle(&self, kind: &str, value: Val<'c>, lane: Val<'c>, clamp: i64) -> Val<'c> {
+        let kind = self.attribute(&format!("#nvvm<shfl_kind {kind}>"));
+        let operands = [self.i32(-1), value, lane, self.i32(clamp)];
+        let of = melior::ir::ValueLike::r#type(&value);
+        self.value("nvvm.shfl.sync", &operands, of, &[("kind", kind)])
+    }
+}

@@ -1,0 +1,245 @@
+//! The state of emission: the thread's coordinates, the parameters, the tiles in registers.
+
+use super::builder::{Builder, Compare, Val};
+use super::index::Index;
+use sluice_ir::kernel::{Kernel, Role, TileId};
+use sluice_ir::target::Target;
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+
+/// What the emitter of a role knows.
+pub(super) struct Emitter<'c, 'k> {
+    pub(super) b: Builder<'c>,
+    pub(super) kernel: &'k Kernel,
+    pub(super) target: &'k Target,
+    /// Start of dynamic shared memory.
+    pub(super) shared: Val<'c>,
+    /// Which part of the value axis this block has (i32).
+    pub(super) part: Val<'c>,
+    /// Parameters in the kernel's order.
+    pub(super) arguments: Vec<Argument<'c>>,
+    /// Tokens of this sequence (i32).
+    pub(super) tokens: Val<'c>,
+    thread: Cell<Thread<'c>>,
+    now: Cell<Now<'c>>,
+    registers: RefCell<BTreeMap<TileId, Vec<Val<'c>>>>,
+}
+
+/// A parameter at run time.
+#[derive(Clone, Copy)]
+pub(super) struct Argument<'c> {
+    /// As passed; may be null for states.
+    pub(super) pointer: Val<'c>,
+    /// First element of this sequence and head.
+    pub(super) base: Val<'c>,
+    /// Elements from one token to the next (i64), for token params.
+    pub(super) token_stride: Option<Val<'c>>,
+}
+
+/// Coordinates of a thread within its role.
+#[derive(Clone, Copy)]
+pub(super) struct Thread<'c> {
+    /// `0..32 * warps`.
+    pub(super) index: Val<'c>,
+    /// `0..32`.
+    pub(super) lane: Val<'c>,
+    /// `0..warps`, the same register in all lanes.
+    pub(super) warp: Val<'c>,
+    /// Warps of the role.
+    pub(super) warps: usize,
+    /// Number of the role.
+    pub(super) role: usize,
+}
+
+/// The chunk in work.
+#[derive(Clone, Copy)]
+pub(super) struct Now<'c> {
+    /// Its number (i32).
+    pub(super) chunk: Val<'c>,
+    /// Its tokens that exist (i32).
+    pub(super) live: Val<'c>,
+}
+
+/// What the prologue of the entry point computed.
+pub(super) struct Prologue<'c> {
+    pub(super) shared: Val<'c>,
+    pub(super) part: Val<'c>,
+    pub(super) arguments: Vec<Argument<'c>>,
+    pub(super) tokens: Val<'c>,
+    pub(super) thread: Thread<'c>,
+}
+
+impl<'c, 'k> Emitter<'c, 'k> {
+    /// An emitter after the prologue, before the first chunk.
+    pub(super) fn new(
+        b: Builder<'c>,
+        kernel: &'k Kernel,
+        target: &'k Target,
+        prologue: Prologue<'c>,
+    ) -> Self {
+        let zero = b.i32(0);
+        Self {
+            b,
+            kernel,
+            target,
+            shared: prologue.shared,
+            part: prologue.part,
+            arguments: prologue.arguments,
+            tokens: prologue.tokens,
+            thread: Cell::new(prologue.thread),
+            now: Cell::new(Now { chunk: zero, live: zero }),
+            registers: RefCell::default(),
+        }
+    }
+
+    /// The thread.
+    pub(super) fn thread(&self) -> Thread<'c> {
+        self.thread.get()
+    }
+
+    /// Takes up the work of a role, whose warps start at `first` in the block.
+    pub(super) fn enter(&self, number: usize, role: &Role, first: usize, whole: Thread<'c>) {
+        let b = &self.b;
+        self.thread.set(Thread {
+            index: b.add(whole.index, b.i32(-32 * first as i64)),
+            lane: whole.lane,
+            warp: b.add(whole.warp, b.i32(-(first as i64))),
+            warps: role.warps,
+            role: number,
+        });
+        self.forget();
+    }
+
+    /// Forgets all column tiles.
+    pub(super) fn forget(&self) {
+        self.registers.borrow_mut().clear();
+    }
+
+    /// Gives the role its own budget of registers: at most what the block was started with is
+    /// given back, more is waited for.
+    pub(super) fn set_registers(&self, registers: usize) {
+        let even = self.target.register_file / self.kernel.threads();
+        let action = if registers > even { "increase" } else { "decrease" };
+        self.b.effect("nvvm.setmaxregister", &[], &[
+            ("regCount", self.b.attribute(&format!("{registers} : i32"))),
+            ("action", self.b.attribute(&format!("#nvvm<action {action}>"))),
+        ]);
+    }
+
+    /// The chunk in work.
+    pub(super) fn now(&self) -> Now<'c> {
+        self.now.get()
+    }
+
+    /// Makes `chunk` the chunk in work.
+    pub(super) fn begin_chunk(&self, chunk: Val<'c>) {
+        self.now.set(Now { chunk, live: self.live_in(chunk) });
+    }
+
+    /// Tokens of a chunk that exist: `clamp(tokens - chunk * size, 0, size)`.
+    pub(super) fn live_in(&self, chunk: Val<'c>) -> Val<'c> {
+        let b = &self.b;
+        let size = b.i32(self.kernel.chunk as i64);
+        let left = b.like("llvm.sub", &[self.tokens, b.mul(chunk, size)]);
+        let left = b.like("llvm.intr.smin", &[left, size]);
+        b.like("llvm.intr.smax", &[left, b.i32(0)])
+    }
+
+    /// Threads of the role.
+    pub(super) fn threads(&self) -> usize {
+        32 * self.thread().warps
+    }
+
+    /// The lane's place in a group of four, times two: its first row in an accumulator.
+    pub(super) fn pair(&self) -> Index<'c> {
+        let b = &self.b;
+        let lane = b.and(self.thread().lane, b.i32(3));
+        b.index_mul(Index::below(lane, 4), 2)
+    }
+
+    /// The lane's group of four: its column in an accumulator.
+    pub(super) fn quad(&self) -> Index<'c> {
+        let b = &self.b;
+        Index::below(b.like("llvm.lshr", &[self.thread().lane, b.i32(2)]), 8)
+    }
+
+    /// The lane.
+    pub(super) fn lane(&self) -> Index<'c> {
+        Index::below(self.thread().lane, 32)
+    }
+
+    /// The warp.
+    pub(super) fn warp(&self) -> Index<'c> {
+        let thread = self.thread();
+        if thread.warps == 1 { Index::constant(0) } else { Index::below(thread.warp, thread.warps) }
+    }
+
+    /// The registers of a column tile, if it has been written.
+    pub(super) fn held(&self, tile: TileId) -> Option<Vec<Val<'c>>> {
+        self.registers.borrow().get(&tile).cloned()
+    }
+
+    /// Replaces the registers of a column tile.
+    pub(super) fn hold(&self, tile: TileId, values: Vec<Val<'c>>) {
+        self.registers.borrow_mut().insert(tile, values);
+    }
+
+    /// Deals `count` pieces of work to the threads of the role.
+    pub(super) fn spread(&self, count: usize, body: impl Fn(Index<'c>)) {
+        let threads = self.threads();
+        let me = Index::below(self.thread().index, threads);
+        self.deal(count, threads, me, body);
+    }
+
+    /// Deals `count` pieces of work to the warps of the role.
+    pub(super) fn spread_warps(&self, count: usize, body: impl Fn(Index<'c>)) {
+        self.deal(count, self.thread().warps, self.warp(), body);
+    }
+
+    /// Worker `me` of `workers` takes every `workers`-th of `count` pieces of work.
+    fn deal(&self, count: usize, workers: usize, me: Index<'c>, body: impl Fn(Index<'c>)) {
+        /// Rounds that are written out instead of a loop.
+        const UNROLLED: usize = 4;
+        let b = &self.b;
+        let rounds = count.div_ceil(workers);
+        if rounds <= UNROLLED {
+            for round in 0..rounds {
+                let piece = me.plus(round * workers);
+                b.when_some(b.index_below(piece, count), || body(piece));
+            }
+            return;
+        }
+        let (from, to, step) = (b.index(me), b.i32(count as i64), b.i32(workers as i64));
+        b.repeat(from, to, step, &[], |piece, _| {
+            body(Index::below(piece, count));
+            vec![]
+        });
+    }
+
+    /// A loop over `0..count`, written out if it is short; `body` maps the carried values.
+    pub(super) fn fold(
+        &self,
+        count: usize,
+        unrolled: usize,
+        carried: Vec<Val<'c>>,
+        body: impl Fn(Index<'c>, &[Val<'c>]) -> Vec<Val<'c>>,
+    ) -> Vec<Val<'c>> {
+        if count <= unrolled {
+            return (0..count).fold(carried, |state, i| body(Index::constant(i), &state));
+        }
+        let b = &self.b;
+        let run = (1..=unrolled).rev().find(|n| count.is_multiple_of(*n)).expect("1 divides");
+        let (from, to, step) = (b.i32(0), b.i32(count as i64), b.i32(run as i64));
+        b.repeat(from, to, step, &carried, |i, state| {
+            let first = Index::below(i, count - run + 1);
+            (0..run).fold(state.to_vec(), |state, k| body(first.plus(k), &state))
+        })
+    }
+
+    /// Whether a tile row belongs to a token that exists, with `rows` rows a token.
+    pub(super) fn is_live(&self, row: Index<'c>, rows: usize, live: Val<'c>) -> Val<'c> {
+        let b = &self.b;
+        let (token, _) = b.index_split(row, rows);
+        b.compare(Compare::Lt, b.index(token), live)
+    }
+}

@@ -1,0 +1,166 @@
+//! Moving 8x8 matrices between shared memory and the fragments of `mma`, and `mma` itself.
+//!
+//! Lane maps of `ldmatrix.x4` (which row of which matrix a lane addresses):
+//!
+//! ```text
+//! Tall: row = lane % 16,                     column = 8 * (lane / 16)
+//! Wide: row = lane % 8 + 8 * (lane / 16),    column = 8 * (lane / 8 % 2)
+//! ```
+
+use super::builder::Val;
+use super::emitter::Emitter;
+use super::index::Index;
+use sluice_ir::dtype::Dtype;
+use sluice_ir::kernel::{Operand, TileId};
+
+/// Order of the four matrices of a 16x16 block: down the columns first or along the rows first.
+#[derive(Clone, Copy)]
+pub(super) enum Order {
+    Tall,
+    Wide,
+}
+
+const SHAPE: &str = "#nvvm.ld_st_matrix_shape<m = 8, n = 8>";
+const ELEMENTS: &str = "#nvvm.ld_st_matrix_elt_type<b16>";
+
+fn layout_of(transpose: bool) -> &'static str {
+    if transpose { "#nvvm.mma_layout<col>" } else { "#nvvm.mma_layout<row>" }
+}
+
+impl<'c> Emitter<'c, '_> {
+    /// Row and column that the lane addresses within a 16x16 block.
+    fn lane_place(&self, order: Order) -> (Index<'c>, Index<'c>) {
+        let b = &self.b;
+        let lane = self.thread().lane;
+        let low = b.and(lane, b.i32(7));
+        let bit = |n: i64| b.and(lane, b.i32(n));
+        let half = |x| b.like("llvm.lshr", &[x, b.i32(1)]);
+        match order {
+            Order::Tall => (Index::below(bit(15), 16), Index::below(half(bit(16)), 9)),
+            Order::Wide => {
+                (Index::below(b.add(low, half(bit(16))), 16), Index::below(bit(8), 9))
+            }
+        }
+    }
+
+    /// Pointer to the lane's row of a 16x16 block whose first element is at `(row, col)`.
+    fn block_address(&self, tile: TileId, row: Index<'c>, col: Index<'c>, order: Order) -> Val<'c> {
+        let (r, c) = self.lane_place(order);
+        self.address(tile, self.b.index_add(row, r), self.b.index_add(col, c))
+    }
+
+    /// Loads the first `count` (2 or 4) matrices of a block.
+    pub(super) fn load_matrices(
+        &self,
+        (tile, row, col): (TileId, Index<'c>, Index<'c>),
+        order: Order,
+        transpose: bool,
+        count: usize,
+    ) -> Vec<Val<'c>> {
+        let b = &self.b;
+        let pointer = self.block_address(tile, row, col, order);
+        let registers = vec!["i32"; count].join(", ");
+        let of = b.parse_type(&format!("!llvm.struct<({registers})>"));
+        let loaded = b.value("nvvm.ldmatrix", &[pointer], of, &[
+            ("num", b.attribute(&format!("{count} : i32"))),
+            ("layout", b.attribute(layout_of(transpose))),
+            ("shape", b.attribute(SHAPE)),
+            ("eltType", b.attribute(ELEMENTS)),
+        ]);
+        (0..count).map(|i| b.field(loaded, i, b.types.i32)).collect()
+    }
+
+    /// Stores matrices, each transposed, to the first places of a block.
+    pub(super) fn store_matrices(
+        &self,
+        (tile, row, col): (TileId, Index<'c>, Index<'c>),
+        order: Order,
+        matrices: &[Val<'c>],
+    ) {
+        let b = &self.b;
+        let mut operands = vec![self.block_address(tile, row, col, order)];
+        operands.extend_from_slice(matrices);
+        b.effect("nvvm.stmatrix", &operands, &[
+            ("layout", b.attribute(layout_of(true))),
+            ("shape", b.attribute(SHAPE)),
+            ("eltType", b.attribute(ELEMENTS)),
+        ]);
+    }
+
+    /// The transpose of an 8x8 matrix that is spread over a warp.
+    pub(super) fn transpose(&self, matrix: Val<'c>) -> Val<'c> {
+        let text = "movmatrix.sync.aligned.m8n8.trans.b16 $0, $1;";
+        self.b.instruction(text, "=r,r", &[matrix], self.b.types.i32)
+    }
+
+    /// First row of an operand's block that belongs to block `block` of `of`.
+    pub(super) fn first_row(&self, operand: Operand, block: Index<'c>, of: usize) -> Index<'c> {
+        let [blocks, rows, _] = self.kernel.shape(operand.view);
+        let (block, _) = self.b.index_split(block, of / blocks);
+        self.b.index_mul(block, rows)
+    }
+
+    /// For block `block` of `of`, the 16x16 block of `op(operand)` at row `m` and column `k` as left operand of `mma`.
+    pub(super) fn left_fragment(
+        &self,
+        operand: Operand,
+        (block, of): (Index<'c>, usize),
+        (m, k): (Index<'c>, Index<'c>),
+    ) -> Vec<Val<'c>> {
+        let tile = operand.view.tile;
+        let b = &self.b;
+        let first = self.first_row(operand, block, of);
+        if operand.transposed {
+            self.load_matrices((tile, b.index_add(first, k), m), Order::Wide, true, 4)
+        } else {
+            self.load_matrices((tile, b.index_add(first, m), k), Order::Tall, false, 4)
+        }
+    }
+
+    /// For block `block` of `of`, the 16 x (4 `count`) block of `op(operand)` at row `k` and column `n` as right operands: two
+    /// registers for each 8 columns.
+    pub(super) fn right_fragment(
+        &self,
+        operand: Operand,
+        (block, of): (Index<'c>, usize),
+        (k, n): (Index<'c>, Index<'c>),
+        count: usize,
+    ) -> Vec<Val<'c>> {
+        let tile = operand.view.tile;
+        let b = &self.b;
+        let first = self.first_row(operand, block, of);
+        if operand.transposed {
+            self.load_matrices((tile, b.index_add(first, n), k), Order::Wide, false, count)
+        } else {
+            self.load_matrices((tile, b.index_add(first, k), n), Order::Tall, true, count)
+        }
+    }
+
+    /// `d = a b + c` for a 16x16 block `a` and a 16x8 block `b`.
+    pub(super) fn mma(
+        &self,
+        dtype: Dtype,
+        a: &[Val<'c>],
+        right: &[Val<'c>],
+        c: &[Val<'c>],
+    ) -> Vec<Val<'c>> {
+        let b = &self.b;
+        let of = b.parse_type("!llvm.struct<(f32, f32, f32, f32)>");
+        let mut operands: Vec<Val<'c>> = a.iter().chain(right).copied().collect();
+        if dtype == Dtype::F16 {
+            let half = b.vector_type(2, b.float_type(dtype));
+            operands = operands.iter().map(|x| b.convert("llvm.bitcast", *x, half)).collect();
+        }
+        operands.extend_from_slice(c);
+        let kind = b.attribute(&format!("#nvvm.mma_type<{dtype}>"));
+        let sum = b.value("nvvm.mma.sync", &operands, of, &[
+            ("operandSegmentSizes", b.attribute("array<i32: 4, 2, 4>")),
+            ("shape", b.attribute("#nvvm.shape<m = 16, n = 8, k = 16>")),
+            ("layoutA", b.attribute(layout_of(false))),
+            ("layoutB", b.attribute(layout_of(true))),
+            ("multiplicandAPtxType", kind),
+            ("multiplicandBPtxType", kind),
+        ]);
+        (0..4).map(|i| b.field(sum, i, b.types.f32)).collect()
+    }
+}

@@ -1,0 +1,207 @@
+//! Global memory to shared memory or registers.
+
+use super::builder::{Builder, Compare, Val};
+use super::emitter::Emitter;
+use super::index::Index;
+use sluice_ir::kernel::{Param, ParamId, ParamKind, Place, Swizzle, Tile, TileId};
+
+/// What a `Load` statement says.
+#[derive(Clone, Copy)]
+pub(super) struct Load {
+    pub(super) dst: TileId,
+    pub(super) param: ParamId,
+    pub(super) ahead: usize,
+    /// Tile column of the param's first column.
+    pub(super) col: usize,
+}
+
+/// Columns of a tile that hold columns of a param, from `first` on.
+pub(super) fn columns(param: &Param, tile: &Tile, first: usize) -> usize {
+    if param.split { tile.cols } else { (tile.cols - first).min(param.cols) }
+}
+
+impl<'c> Emitter<'c, '_> {
+    /// A `Load` statement.
+    pub(super) fn load(&self, load: Load) {
+        let b = &self.b;
+        let param = self.kernel.param(load.param);
+        let to_registers = matches!(self.kernel.tile(load.dst).place, Place::Columns);
+        let pointer = self.arguments[load.param.0].pointer;
+        let given = (param.kind == ParamKind::StateIn).then(|| self.is_given(pointer));
+        match (to_registers, given) {
+            (true, None) => self.hold(load.dst, self.load_columns(&load)),
+            (true, Some(given)) => {
+                let before = self.registers(load.dst);
+                let after = b.choose(given, || self.load_columns(&load), &before);
+                self.hold(load.dst, after);
+            }
+            (false, given) => b.when_some(given, || self.load_shared(&load)),
+        }
+    }
+
+    /// Whether a pointer is not null.
+    pub(super) fn is_given(&self, pointer: Val<'c>) -> Val<'c> {
+        let b = &self.b;
+        let address = b.convert("llvm.ptrtoint", pointer, b.types.i64);
+        b.compare(Compare::Ne, address, b.i64(0))
+    }
+
+    /// Number of the chunk that a load fetches.
+    fn chunk_of(&self, load: &Load) -> Val<'c> {
+        let chunk = self.now().chunk;
+        if load.ahead == 0 { chunk } else { self.b.add(chunk, self.b.i32(load.ahead as i64)) }
+    }
+
+    /// Whether element `(row, col)` of the tile exists in the param; none: always.
+    fn exists(&self, load: &Load, chunk: Val<'c>, row: Index<'c>, col: Index<'c>) -> Option<Val<'c>> {
+        let b = &self.b;
+        let (param, tile) = (self.kernel.param(load.param), self.kernel.tile(load.dst));
+        let live = match param.kind {
+            ParamKind::TokenIn => Some(self.is_live(row, param.rows, self.live_in(chunk))),
+            _ => None,
+        };
+        let whole = self.whole_column(param, col.minus(load.col), tile.cols);
+        [
+            b.index_below(row, tile.rows),
+            b.index_below(col, load.col + columns(param, tile, load.col)),
+            b.index_below(whole, param.cols),
+        ]
+        .into_iter()
+        .fold(live, |all, one| b.both(all, one))
+    }
+
+    /// The element of the param for `(row, col)` of the tile as f32, 0 if it does not exist.
+    fn fetch(&self, load: &Load, chunk: Val<'c>, row: Index<'c>, col: Index<'c>) -> Val<'c> {
+        let b = &self.b;
+        let (param, tile) = (self.kernel.param(load.param), self.kernel.tile(load.dst));
+        let get = || {
+            let at = self.global(load.param, chunk, row, col.minus(load.col), tile.cols);
+            self.widen(b.load(at, b.float_type(param.dtype)))
+        };
+        let in_range = b.both(
+            self.exists(load, chunk, row, col),
+            b.index_positive(col.minus(load.col)),
+        );
+        match in_range {
+            None => get(),
+            Some(condition) => b.choose(condition, || vec![get()], &[b.f32(0.0)])[0],
+        }
+    }
+
+    /// The registers of a column tile after a load.
+    fn load_columns(&self, load: &Load) -> Vec<Val<'c>> {
+        let b = &self.b;
+        let (param, tile) = (self.kernel.param(load.param), self.kernel.tile(load.dst));
+        let chunk = self.chunk_of(load);
+        let end = load.col + columns(param, tile, load.col);
+        let whole = load.col == 0 && end == tile.cols;
+        let before = self.values(load.dst);
+        let values: Vec<Val<'c>> = self
+            .elements(tile)
+            .iter()
+            .zip(before)
+            .map(|(e, old)| {
+                let new = self.fetch(load, chunk, e.row, e.col);
+                if whole {
+                    return new;
+                }
+                let touched = b.both(
+                    b.index_positive(e.col.minus(load.col)),
+                    b.index_below(e.col, end),
+                );
+                touched.map_or(new, |touched| b.select(touched, new, old))
+            })
+            .collect();
+        self.rounded_registers(tile, &values)
+    }
+
+    /// Fills the columns of the param, and the padding that they border on, of a shared tile.
+    fn load_shared(&self, load: &Load) {
+        let b = &self.b;
+        let (tile, place) = self.shared_tile(load.dst);
+        let param = self.kernel.param(load.param);
+        let width = columns(param, tile, load.col);
+        let end = if load.col + width == tile.cols { place.padded_cols } else { load.col + width };
+        let chunk = self.chunk_of(load);
+        if let Some(bytes) = self.piece(load, end) {
+            let elements = bytes / tile.dtype.bytes();
+            let pieces = (end - load.col) / elements;
+            self.spread(place.padded_rows * pieces, |i| {
+                let (row, piece) = b.index_split(i, pieces);
+                let col = b.index_mul(piece, elements).plus(load.col);
+                self.copy_piece(load, chunk, (row, col), bytes);
+            });
+            return;
+        }
+        let cols = end - load.col;
+        self.spread(place.padded_rows * cols, |i| {
+            let (row, col) = b.index_split(i, cols);
+            let col = col.plus(load.col);
+            let value = self.narrow(self.fetch(load, chunk, row, col), tile.dtype);
+            b.store(value, self.address_in(load.dst, chunk, row, col));
+        });
+    }
+
+    /// Bytes of the pieces that can be copied asynchronously, if the load can be.
+    fn piece(&self, load: &Load, end: usize) -> Option<usize> {
+        let (tile, place) = self.shared_tile(load.dst);
+        let param = self.kernel.param(load.param);
+        let width = columns(param, tile, load.col);
+        if param.dtype != tile.dtype || (param.transposed && param.rows > 1 && param.cols > 1) {
+            return None;
+        }
+        let bytes = tile.dtype.bytes();
+        let mut extents = vec![
+            param.align,
+            load.col * bytes,
+            width * bytes,
+            (end - load.col) * bytes,
+            place.offset,
+            place.pitch,
+        ];
+        if place.stages > 1 {
+            extents.push(place.stage_bytes);
+        }
+        if param.rows > 1 {
+            extents.push(param.cols * bytes);
+        }
+        if param.split && self.kernel.parts > 1 {
+            extents.push(param.cols * bytes);
+        }
+        debug_assert!(place.swizzle == Swizzle::None || place.pitch.is_multiple_of(16));
+        [16, 8, 4].into_iter().find(|n| extents.iter().all(|e| e.is_multiple_of(*n)))
+    }
+
+    /// Copies one piece asynchronously, or zeros if it does not exist.
+    fn copy_piece(
+        &self,
+        load: &Load,
+        chunk: Val<'c>,
+        (row, col): (Index<'c>, Index<'c>),
+        bytes: usize,
+    ) {
+        let b = &self.b;
+        let width = self.kernel.tile(load.dst).cols;
+        let to = self.address_in(load.dst, chunk, row, col);
+        let from = self.global(load.param, chunk, row, col.minus(load.col), width);
+        let Some(exists) = self.exists(load, chunk, row, col) else {
+            return b.copy_async(to, from, bytes, b.i32(bytes as i64));
+        };
+        // A piece of size 0 is not read, but its address should still be that of an array.
+        let from = b.select(exists, from, self.arguments[load.param.0].pointer);
+        let size = b.select(exists, b.i32(bytes as i64), b.i32(0));
+        b.copy_async(to, from, bytes, size);
+    }
+}
+
+impl<'c> Builder<'c> {
+    /// Copies `size` of `bytes` (4, 8 or 16) bytes asynchronously and fills the rest with 0.
+    fn copy_async(&self, to: Val<'c>, from: Val<'c>, bytes: usize, size: Val<'c>) {
+        // Only 16-byte pieces can bypass the first cache.
+        let cache = if bytes == 16 { "cg" } else { "ca" };
+        self.effect("nvvm.cp.async.shared.global", &[to, from, size], &[
+            ("size", self.attribute(&format!("{bytes} : i32"))),
+            ("modifier", self.attribute(&format!("#nvvm<load_cache_modifier {cache}>"))),
+        ]);
+    }
+}

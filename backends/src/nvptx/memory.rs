@@ -1,0 +1,123 @@
+//! Addresses in shared and global memory, and access to single elements.
+
+use super::builder::Val;
+use super::emitter::Emitter;
+use super::index::Index;
+use sluice_ir::kernel::{Param, ParamId, ParamKind, Shared, Swizzle, Tile, TileId};
+
+/// Bit of a byte offset where the number of a 16-byte piece begins.
+const PIECE_SHIFT: i64 = 4;
+
+impl<'c> Emitter<'c, '_> {
+    /// A tile known to be in shared memory.
+    pub(super) fn shared_tile(&self, id: TileId) -> (&Tile, Shared) {
+        let tile = self.kernel.tile(id);
+        (tile, tile.shared().expect("a tile in shared memory"))
+    }
+
+    /// Pointer to an element of this chunk's instance of a shared tile.
+    pub(super) fn address(&self, id: TileId, row: Index<'c>, col: Index<'c>) -> Val<'c> {
+        self.address_in(id, self.now().chunk, row, col)
+    }
+
+    /// Pointer to an element of the instance of a shared tile that a chunk uses.
+    pub(super) fn address_in(
+        &self,
+        id: TileId,
+        chunk: Val<'c>,
+        row: Index<'c>,
+        col: Index<'c>,
+    ) -> Val<'c> {
+        let b = &self.b;
+        let (tile, place) = self.shared_tile(id);
+        let rows = b.index_mul(row, place.pitch);
+        let cols = b.index_mul(col, tile.dtype.bytes());
+        let within = match place.swizzle {
+            Swizzle::None => b.index_add(rows, cols),
+            Swizzle::Xor128 => {
+                let phase = b.and(b.index(row), b.i32(7));
+                let phase = b.like("llvm.shl", &[phase, b.i32(PIECE_SHIFT)]);
+                let moved = b.like("llvm.xor", &[b.index(cols), phase]);
+                b.index_add(rows, Index::below(moved, place.pitch))
+            }
+        };
+        let mut base = self.shared;
+        if place.stages > 1 {
+            let instance = b.like("llvm.urem", &[chunk, b.i32(place.stages as i64)]);
+            base = b.advance(base, b.mul(instance, b.i32(place.stage_bytes as i64)));
+        }
+        if let Some(dynamic) = within.dynamic() {
+            base = b.advance(base, dynamic);
+        }
+        b.advance_by(base, place.offset as i64 + within.offset())
+    }
+
+    /// An element of a shared tile as f32.
+    pub(super) fn read(&self, id: TileId, row: Index<'c>, col: Index<'c>) -> Val<'c> {
+        let of = self.b.float_type(self.kernel.tile(id).dtype);
+        self.widen(self.b.load(self.address(id, row, col), of))
+    }
+
+    /// Writes an f32 value to an element of a shared tile, rounding to its dtype.
+    pub(super) fn write(&self, id: TileId, row: Index<'c>, col: Index<'c>, value: Val<'c>) {
+        let value = self.narrow(value, self.kernel.tile(id).dtype);
+        self.b.store(value, self.address(id, row, col));
+    }
+
+    /// Whether an element is neither in the padding of rows nor of columns; none: always.
+    pub(super) fn inside(&self, tile: &Tile, row: Index<'c>, col: Index<'c>) -> Option<Val<'c>> {
+        self.b.both(self.b.index_below(row, tile.rows), self.b.index_below(col, tile.cols))
+    }
+
+    /// Pointer to an element of a param: row `row` of the tile that holds `chunk` (token params
+    /// have several rows a token), column `col` of this part, whose tile has `width` columns.
+    pub(super) fn global(
+        &self,
+        id: ParamId,
+        chunk: Val<'c>,
+        row: Index<'c>,
+        col: Index<'c>,
+        width: usize,
+    ) -> Val<'c> {
+        let b = &self.b;
+        let (param, argument) = (self.kernel.param(id), self.arguments[id.0]);
+        let bytes = b.i64(param.dtype.bytes() as i64);
+        let (token, row) = match param.kind {
+            ParamKind::TokenIn | ParamKind::TokenOut => b.index_split(row, param.rows),
+            ParamKind::ModelIn | ParamKind::StateIn | ParamKind::StateOut => {
+                (Index::constant(0), row)
+            }
+        };
+        let col = self.whole_column(param, col, width);
+        let inner = if param.transposed {
+            b.index_add(b.index_mul(col, param.rows), row)
+        } else {
+            b.index_add(b.index_mul(row, param.cols), col)
+        };
+        let mut pointer = argument.base;
+        if let Some(stride) = argument.token_stride {
+            let first = b.mul(self.wide(chunk), b.i64(self.kernel.chunk as i64));
+            let token = b.add(first, self.wide(b.index(token)));
+            pointer = b.advance(pointer, b.mul(b.mul(token, stride), bytes));
+        }
+        let inner = b.index_mul(inner, param.dtype.bytes());
+        if let Some(dynamic) = inner.dynamic() {
+            pointer = b.advance(pointer, self.wide(dynamic));
+        }
+        b.advance_by(pointer, inner.offset())
+    }
+
+    /// A column of a param from a column of this part, whose tile has `width` columns.
+    pub(super) fn whole_column(&self, param: &Param, col: Index<'c>, width: usize) -> Index<'c> {
+        if !param.split || self.kernel.parts == 1 {
+            return col;
+        }
+        let b = &self.b;
+        b.index_add(b.index_mul(Index::below(self.part, self.kernel.parts), width), col)
+    }
+
+    /// A 32-bit value that is not negative, in 64 bits.
+    pub(super) fn wide(&self, value: Val<'c>) -> Val<'c> {
+        self.b.convert("llvm.zext", value, self.b.types.i64)
+    }
+}

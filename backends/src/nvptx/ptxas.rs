@@ -1,0 +1,90 @@
+//! PTX to machine code by NVIDIA's assembler, with what it reports.
+
+use sluice_ir::diagnostic::{Code, Diagnostic};
+use sluice_ir::target::Target;
+use std::path::Path;
+use std::process::Command;
+use std::{fs, io};
+
+/// Machine code of one kernel and its resources.
+#[derive(Clone, Debug)]
+pub struct Assembled {
+    /// The cubin.
+    pub cubin: Vec<u8>,
+    /// Registers of one thread.
+    pub registers: usize,
+    /// Bytes of one thread stored to local memory because registers ran out.
+    pub spill_bytes: usize,
+    /// Bytes of the stack frame of one thread.
+    pub stack_bytes: usize,
+    /// Bytes of static shared memory.
+    pub shared_bytes: usize,
+    /// Warnings, one a line.
+    pub warnings: Vec<String>,
+}
+
+/// Assembles PTX with the `ptxas` at a path, through files in `scratch`.
+///
+/// # Errors
+/// If the tool does not start or refuses the text, or a file cannot be written.
+pub fn assemble(
+    ptxas: &Path,
+    ptx: &str,
+    target: &Target,
+    scratch: &Path,
+) -> Result<Assembled, Diagnostic> {
+    let (input, output) = (scratch.join("kernel.ptx"), scratch.join("kernel.cubin"));
+    let file_error = |e: io::Error| {
+        Diagnostic::new(Code::File, format!("`{}`: {e}", scratch.display()))
+            .with_help("give a directory that can be written")
+    };
+    fs::write(&input, ptx).map_err(file_error)?;
+    let run = Command::new(ptxas)
+        .arg("-v")
+        .arg(format!("-arch={}", target.name))
+        .arg(&input)
+        .arg("-o")
+        .arg(&output)
+        .output()
+        .map_err(|e| {
+            Diagnostic::new(Code::MissingTool, format!("`{}` does not start: {e}", ptxas.display()))
+                .with_help("install the CUDA compiler, or ship PTX without machine code")
+        })?;
+    let report = String::from_utf8_lossy(&run.stderr).into_owned();
+    if !run.status.success() {
+        return Err(Diagnostic::new(Code::ToolFailed, format!("ptxas refused the code: {report}"))
+            .with_help("this is a fault of the compiler: report it with the program"));
+    }
+    let cubin = fs::read(&output).map_err(file_error)?;
+    Ok(Assembled {
+        cubin,
+        registers: number_before(&report, " registers"),
+        spill_bytes: number_before(&report, " bytes spill stores"),
+        stack_bytes: number_before(&report, " bytes stack frame"),
+        shared_bytes: number_before(&report, " bytes smem"),
+        warnings: report.lines().filter(|l| l.contains("warning")).map(str::to_owned).collect(),
+    })
+}
+
+/// The number in front of a phrase, 0 if the phrase does not occur.
+fn number_before(report: &str, phrase: &str) -> usize {
+    let before = report.split(phrase).next().filter(|b| b.len() < report.len());
+    let digits = before.map_or("", |b| &b[b.trim_end_matches(|c: char| c.is_ascii_digit()).len()..]);
+    digits.parse().unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::number_before;
+
+    #[test]
+    fn reads_the_report_of_ptxas() {
+        let report = "ptxas info    : Function properties for f\n    \
+                      8 bytes stack frame, 12 bytes spill stores, 16 bytes spill loads\n\
+                      ptxas info    : Used 208 registers, used 1 barriers, 400 bytes cmem[0]\n";
+        assert_eq!(number_before(report, " registers"), 208);
+        assert_eq!(number_before(report, " bytes spill stores"), 12);
+        assert_eq!(number_before(report, " bytes stack frame"), 8);
+        assert_eq!(number_before(report, " bytes smem"), 0);
+    }
+}

@@ -1,0 +1,132 @@
+//! Shared memory or registers to global memory.
+
+use super::builder::Val;
+use super::emitter::Emitter;
+use super::index::Index;
+use super::load::columns;
+use sluice_ir::kernel::{Param, ParamId, ParamKind, Place, Tile, TileId};
+
+/// What a `Store` statement says.
+#[derive(Clone, Copy)]
+pub(super) struct Store {
+    pub(super) param: ParamId,
+    pub(super) src: TileId,
+    /// Tile column that goes to the param's first column.
+    pub(super) col: usize,
+}
+
+impl<'c> Emitter<'c, '_> {
+    /// A `Store` statement.
+    pub(super) fn store(&self, store: Store) {
+        let param = self.kernel.param(store.param);
+        let pointer = self.arguments[store.param.0].pointer;
+        let wanted = (param.kind == ParamKind::StateOut).then(|| self.is_given(pointer));
+        let tile = self.kernel.tile(store.src);
+        self.b.when_some(wanted, || match tile.place {
+            Place::Shared(_) => self.store_shared(store, param, tile),
+            Place::Columns if self.goes_by_pairs(store, param, tile) => {
+                self.store_pairs(store, param, tile);
+            }
+            Place::Columns => {
+                for (e, value) in self.elements(tile).iter().zip(self.values(store.src)) {
+                    self.put_element(store, (e.row, e.col), value);
+                }
+            }
+        });
+    }
+
+    /// Whether element `(row, col)` of the tile goes to the param; none: always.
+    fn goes(&self, store: Store, row: Index<'c>, col: Index<'c>) -> Option<Val<'c>> {
+        let b = &self.b;
+        let (param, tile) = (self.kernel.param(store.param), self.kernel.tile(store.src));
+        let live = match param.kind {
+            ParamKind::TokenOut => Some(self.is_live(row, param.rows, self.now().live)),
+            _ => None,
+        };
+        let col_in_part = col.minus(store.col);
+        [
+            b.index_below(row, tile.rows),
+            b.index_positive(col_in_part),
+            b.index_below(col, store.col + columns(param, tile, store.col)),
+            b.index_below(self.whole_column(param, col_in_part, tile.cols), param.cols),
+        ]
+        .into_iter()
+        .fold(live, |all, one| b.both(all, one))
+    }
+
+    fn target_of(&self, store: Store, row: Index<'c>, col: Index<'c>) -> Val<'c> {
+        let width = self.kernel.tile(store.src).cols;
+        self.global(store.param, self.now().chunk, row, col.minus(store.col), width)
+    }
+
+    fn put_element(&self, store: Store, (row, col): (Index<'c>, Index<'c>), value: Val<'c>) {
+        let b = &self.b;
+        b.when_some(self.goes(store, row, col), || {
+            let value = self.narrow(value, self.kernel.param(store.param).dtype);
+            b.store(value, self.target_of(store, row, col));
+        });
+    }
+
+    /// Whether lanes can exchange values so that each stores two neighbours of 16 bits at once.
+    fn goes_by_pairs(&self, store: Store, param: &Param, tile: &Tile) -> bool {
+        let even = [store.col, param.cols, columns(param, tile, store.col)]
+            .iter()
+            .all(|n| n.is_multiple_of(2));
+        self.kernel.layout == sluice_ir::kernel::Layout::Fragments
+            && param.dtype.bytes() == 2
+            && param.align.is_multiple_of(4)
+            && !param.transposed
+            && even
+    }
+
+    /// Stores fragments of 8x8 elements, transposed within the warp so that rows lie together.
+    fn store_pairs(&self, store: Store, param: &Param, tile: &Tile) {
+        let b = &self.b;
+        let packed = self.packed_as(store.src, param.dtype);
+        let first = b.index_add(b.index_mul(self.warp(), 16), self.pair());
+        for (i, matrix) in packed.into_iter().enumerate() {
+            let row = self.quad().plus(8 * (i / 2));
+            let col = first.plus(8 * (i % 2));
+            let pair = self.transpose(matrix);
+            b.when_some(self.goes(store, row, col), || {
+                b.store(pair, self.target_of(store, row, col));
+            });
+        }
+        debug_assert!(tile.rows > 0, "a tile has rows");
+    }
+
+    /// Deals runs of neighbouring columns to the threads.
+    fn store_shared(&self, store: Store, param: &Param, tile: &Tile) {
+        let b = &self.b;
+        let place = tile.shared().expect("a shared tile");
+        let width = columns(param, tile, store.col);
+        let bytes = param.dtype.bytes();
+        let fits = |n: usize| {
+            [width, store.col].iter().all(|e| e.is_multiple_of(n))
+                && (param.rows == 1 && !(param.split && self.kernel.parts > 1)
+                    || param.cols.is_multiple_of(n))
+                && param.align.is_multiple_of(n * bytes)
+        };
+        let same = param.dtype == tile.dtype && !param.transposed;
+        let by = |n: &usize| {
+            same && fits(*n)
+                && [place.offset, place.pitch, place.stage_bytes]
+                    .iter()
+                    .all(|e| e.is_multiple_of(*n * bytes))
+        };
+        let run = [16 / bytes, 8 / bytes, 4 / bytes].into_iter().find(by).unwrap_or(1);
+        let runs = width / run;
+        self.spread(tile.rows * runs, |i| {
+            let (row, piece) = b.index_split(i, runs);
+            let col = b.index_mul(piece, run).plus(store.col);
+            if run == 1 {
+                return self.put_element(store, (row, col), self.read(store.src, row, col));
+            }
+            b.when_some(self.goes(store, row, col), || {
+                let of = b.vector_type(run, b.float_type(tile.dtype));
+                let values = b.load(self.address(store.src, row, col), of);
+                b.store(values, self.target_of(store, row, col));
+            });
+        });
+    }
+}

@@ -1,0 +1,70 @@
+//! Kernels written by hand become PTX that NVIDIA's assembler accepts, within the registers and
+//! with the instructions that their structure promises.
+#![cfg(feature = "nvptx")]
+
+mod nvptx_kernels;
+
+use nvptx_kernels::*;
+use sluice_backends::nvptx::{Assembled, Image, assemble, compile};
+use sluice_ir::kernel::{Kernel, check};
+use sluice_ir::target::Target;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// The assembler: `SLUICE_PTXAS`, or the first on the path.
+fn ptxas() -> Option<PathBuf> {
+    let named = std::env::var_os("SLUICE_PTXAS").map(PathBuf::from);
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let on_path = || std::env::split_paths(&path).map(|d| d.join("ptxas")).find(|p| p.is_file());
+    named.or_else(on_path)
+}
+
+fn target(name: &str) -> &'static Target {
+    Target::find(name).expect("a target of the table")
+}
+
+fn ptx(kernel: &Kernel, target: &Target) -> Image {
+    let checked = check(kernel.clone()).expect("a legal kernel");
+    compile(&checked, target).expect("code")
+}
+
+/// Machine code for each target; none if there is no assembler here.
+fn assembled(kernel: &Kernel) -> Vec<(&'static str, Image, Assembled)> {
+    let Some(tool) = ptxas() else { return vec![] };
+    ["sm_80", "sm_90a"]
+        .map(|name| {
+            let image = ptx(kernel, target(name));
+            let scratch = tempfile::tempdir().expect("a scratch directory");
+            if let Some(keep) = std::env::var_os("SLUICE_KEEP_PTX") {
+                let file = PathBuf::from(keep).join(format!("{}.{name}.ptx", kernel.name));
+                std::fs::write(file, &image.ptx).expect("a directory to keep PTX in");
+            }
+            let code = assemble(&tool, &image.ptx, target(name), scratch.path());
+            let code = code.unwrap_or_else(|e| panic!("{e}"));
+            (name, image, code)
+        })
+        .into()
+}
+
+fn count(text: &str, instruction: &str) -> usize {
+    text.matches(instruction).count()
+}
+
+#[test]
+fn scan_keeps_its_state_in_registers() {
+    let kernel = scalar_decay_scan(128, 128, 64);
+    let image = ptx(&kernel, target("sm_90a"));
+    let time = image.building + image.lowering;
+    assert!(time < Duration::from_millis(5000), "{time:?}");
+    // State update: 4 steps of 16 tokens x 16 groups of 8 rows; reads: 8 x 8; mixing: the lower
+    // triangle of 4 x 8; scores: 8 steps x 2 in two rounds of blocks.
+    assert_eq!(count(&image.ptx, "mma.sync.aligned.m16n8k16"), 64 + 64 + 20 + 32);
+    assert_eq!(count(&image.ptx, "cp.async.commit_group"), 2);
+    for (name, image, code) in assembled(&kernel) {
+        assert_eq!(code.spill_bytes, 0, "{name}: {} registers", code.registers);
+        assert_eq!(code.stack_bytes, 0, "{name}");
+        assert!(code.registers <= 224, "{name}: {} registers", code.registers);
+        assert!(code.warnings.is_empty(), "{name}: {:?}", code.warnings);
+        assert_eq!(count(&image.ptx, ".local"), 0, "{name}");
+    }
+}

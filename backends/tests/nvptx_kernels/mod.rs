@@ -1,0 +1,210 @@
+//! Kernels written by hand, small and of the sizes that matter.
+
+use sluice_ir::dtype::Dtype;
+use sluice_ir::kernel::*;
+
+/// Collects the tiles of a kernel and their places in shared memory.
+#[derive(Default)]
+pub(crate) struct Tiles {
+    pub(crate) tiles: Vec<Tile>,
+    pub(crate) bytes: usize,
+}
+
+impl Tiles {
+    /// A tile in registers.
+    pub(crate) fn columns(&mut self, name: &str, rows: usize, cols: usize, dtype: Dtype) -> TileId {
+        let name = name.to_owned();
+        self.tiles.push(Tile { name, rows, cols, dtype, place: Place::Columns });
+        TileId(self.tiles.len() - 1)
+    }
+
+    /// A tile in shared memory; 16-bit tiles are padded to 16 rows and columns and 16 more bytes a
+    /// row keep rows in different banks.
+    pub(crate) fn shared(&mut self, name: &str, [rows, cols]: [usize; 2], dtype: Dtype, stages: usize) -> TileId {
+        let half = dtype.bytes() == 2;
+        let pad = |n: usize| if half { n.next_multiple_of(16) } else { n };
+        let (padded_rows, padded_cols) = (pad(rows), pad(cols));
+        let pitch = padded_cols * dtype.bytes() + if half { 16 } else { 0 };
+        let stage_bytes = (padded_rows * pitch).next_multiple_of(16);
+        let offset = self.bytes;
+        self.bytes += stages * stage_bytes;
+        let swizzle = Swizzle::None;
+        let place = Place::Shared(Shared {
+            offset,
+            pitch,
+            padded_rows,
+            padded_cols,
+            stages,
+            stage_bytes,
+            swizzle,
+        });
+        self.tiles.push(Tile { name: name.to_owned(), rows, cols, dtype, place });
+        TileId(self.tiles.len() - 1)
+    }
+}
+
+/// The whole of a tile.
+pub(crate) fn one(tile: TileId) -> View {
+    View { tile, blocks: 1 }
+}
+
+/// A tile as `blocks` blocks.
+pub(crate) fn cut(tile: TileId, blocks: usize) -> View {
+    View { tile, blocks }
+}
+
+pub(crate) fn arg(tile: TileId) -> Arg {
+    Arg { view: one(tile), transposed: false }
+}
+
+pub(crate) fn transposed(tile: TileId) -> Arg {
+    Arg { view: one(tile), transposed: true }
+}
+
+pub(crate) fn plain(tile: TileId) -> Operand {
+    Operand { view: one(tile), transposed: false }
+}
+
+pub(crate) fn turned(tile: TileId) -> Operand {
+    Operand { view: one(tile), transposed: true }
+}
+
+pub(crate) fn x(i: usize) -> Expr {
+    Expr::Arg(i)
+}
+
+pub(crate) fn exp(e: Expr) -> Expr {
+    Expr::Unary(Unary::Exp, Box::new(e))
+}
+
+pub(crate) fn add(a: Expr, b: Expr) -> Expr {
+    Expr::Binary(Binary::Add, Box::new(a), Box::new(b))
+}
+
+pub(crate) fn mul(a: Expr, b: Expr) -> Expr {
+    Expr::Binary(Binary::Mul, Box::new(a), Box::new(b))
+}
+
+pub(crate) fn sub(a: Expr, b: Expr) -> Expr {
+    add(a, Expr::Unary(Unary::Neg, Box::new(b)))
+}
+
+pub(crate) fn keep(mask: Mask, value: Expr) -> Expr {
+    Expr::Keep { mask, row_step: 1, col_step: 1, value: Box::new(value) }
+}
+
+pub(crate) fn map(dst: TileId, expr: Expr, args: Vec<Arg>) -> Stmt {
+    Stmt::Map { dst: one(dst), body: Body { expr, args } }
+}
+
+pub(crate) fn copy(dst: TileId, src: TileId) -> Stmt {
+    Stmt::Copy { dst: one(dst), src: one(src), map: CopyMap::Whole }
+}
+
+/// A product on tensor cores.
+pub(crate) fn mma(dst: TileId, a: Operand, b: Operand, start: Start, band: Band) -> Mma {
+    Mma { dst: one(dst), a, b, start, then: None, band, unit: Unit::Tensor }
+}
+
+pub(crate) fn param(name: &str, kind: ParamKind, dtype: Dtype, rows: usize, cols: usize) -> Param {
+    let bytes = rows * cols * dtype.bytes();
+    let align = [16, 8, 4, 2].into_iter().find(|n| bytes % n == 0).expect("even bytes");
+    Param {
+        name: name.into(),
+        kind,
+        dtype,
+        sharing: Sharing::Head,
+        dims: if rows == 1 { vec![cols] } else { vec![rows, cols] },
+        rows,
+        cols,
+        split: false,
+        transposed: false,
+        align,
+    }
+}
+
+pub(crate) fn kernel(name: &str, chunk: usize, params: Vec<Param>, tiles: Tiles, role: Role) -> Kernel {
+    Kernel {
+        name: name.into(),
+        schedule: Schedule::FusedScan,
+        chunk,
+        params,
+        layout: Layout::Fragments,
+        parts: 1,
+        tiles: tiles.tiles,
+        carried: vec![],
+        shared_bytes: tiles.bytes,
+        mbarriers: vec![],
+        roles: vec![role],
+    }
+}
+
+/// `S_t = e^g_t S_{t-1} + k_t v_t^T`, `o_t = S_t^T q_t`: loads one chunk ahead.
+pub(crate) fn scalar_decay_scan(keys: usize, values: usize, chunk: usize) -> Kernel {
+    use Dtype::{Bf16, F32};
+    let warps = values.div_ceil(16);
+    let mut t = Tiles::default();
+    let q = t.shared("q", [chunk, keys], Bf16, 2);
+    let k = t.shared("k", [chunk, keys], Bf16, 2);
+    let v = t.shared("v", [chunk, values], Bf16, 2);
+    let g = t.shared("g", [chunk, 1], F32, 2);
+    let sum = t.shared("sum", [chunk, 1], F32, 1);
+    let total = t.shared("total", [1, 1], F32, 1);
+    let p = t.shared("p", [chunk, chunk], Bf16, 1);
+    let s = t.columns("s", keys, values, F32);
+    let sb = t.columns("sb", keys, values, Bf16);
+    let o = t.columns("o", chunk, values, F32);
+    let vc = t.columns("vc", chunk, values, Bf16);
+    let u = t.columns("u", chunk, values, Bf16);
+    let params = vec![
+        param("q", ParamKind::TokenIn, Bf16, 1, keys),
+        param("k", ParamKind::TokenIn, Bf16, 1, keys),
+        param("v", ParamKind::TokenIn, Bf16, 1, values),
+        param("g", ParamKind::TokenIn, F32, 1, 1),
+        param("S", ParamKind::StateIn, F32, keys, values),
+        param("S", ParamKind::StateOut, F32, keys, values),
+        param("o", ParamKind::TokenOut, Bf16, 1, values),
+    ];
+    let load = |ahead: usize| -> Vec<Stmt> {
+        let all = [q, k, v, g].into_iter().enumerate();
+        all.map(|(i, dst)| Stmt::Load { dst, param: ParamId(i), ahead, col: 0 })
+            .chain([Stmt::Commit])
+            .collect()
+    };
+    let decayed = keep(Mask::Incl, mul(x(0), exp(sub(x(1), x(2)))));
+    let scores = Body { expr: decayed, args: vec![arg(sum), transposed(sum)] };
+    let from_start = Body { expr: mul(x(0), exp(x(1))), args: vec![arg(sum)] };
+    let last = CopyMap::Rows { dst_first: 0, src_first: chunk - 1, count: 1 };
+    let mut body = vec![Stmt::WaitLoads { pending: 0 }, Stmt::Sync(Sync::Cta)];
+    body.extend(load(1));
+    body.extend([
+        Stmt::Run { dst: one(sum), src: one(g), mask: Mask::Incl },
+        Stmt::Sync(Sync::Cta),
+        Stmt::Copy { dst: one(total), src: one(sum), map: last },
+        Stmt::Mma(Mma {
+            then: Some(scores),
+            ..mma(p, plain(q), turned(k), Start::Zero, Band::Lower)
+        }),
+        copy(vc, v),
+        copy(sb, s),
+        Stmt::Mma(Mma {
+            then: Some(from_start),
+            ..mma(o, plain(q), plain(sb), Start::Zero, Band::Full)
+        }),
+        Stmt::Sync(Sync::Cta),
+        Stmt::Mma(mma(o, plain(p), plain(vc), Start::Dst, Band::Lower)),
+        Stmt::Store { param: ParamId(6), src: o, col: 0 },
+        map(u, mul(x(0), exp(sub(x(2), x(1)))), vec![arg(vc), arg(sum), arg(total)]),
+        map(s, mul(x(0), exp(x(1))), vec![arg(s), arg(total)]),
+        Stmt::Mma(mma(s, turned(k), plain(u), Start::Dst, Band::Full)),
+    ]);
+    let mut setup = vec![
+        Stmt::Fill { dst: s, value: 0.0 },
+        Stmt::Load { dst: s, param: ParamId(4), ahead: 0, col: 0 },
+    ];
+    setup.extend(load(0));
+    let finish = vec![Stmt::Store { param: ParamId(5), src: s, col: 0 }];
+    let role = Role { name: "all".into(), warps, registers: None, setup, body, finish };
+    let name = format!("scalar_decay_{keys}_{values}_{chunk}");
+    Kernel { carried: vec![s], ..kernel(&name, chunk, params, t, role) }
+}
