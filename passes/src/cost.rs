@@ -124,12 +124,10 @@ impl Model {
     }
 
     fn pointwise(&self, node: &Seq, shape: Shape, of: &dyn Fn(Id) -> Class) -> f64 {
-        let unsafe_exponent = |x: Id| of(x).facts.array().range.hi > self.target.rates.max_exponent;
+        let max = self.target.rates.max_exponent;
+        let is_unsafe = |x: &Class| x.sums_gates && x.facts.array().range.hi > max;
         match node {
-            // What reads the tokens only may be any number; what runs along time may not.
-            Seq::Unary(Unary::Exp, [x]) if !shape.is_token_level() && unsafe_exponent(*x) => {
-                f64::INFINITY
-            }
+            Seq::Unary(Unary::Exp, [x]) if is_unsafe(&of(*x)) => f64::INFINITY,
             Seq::Unary(Unary::Neg | Unary::Abs | Unary::Relu, _) | Seq::Live(_) => {
                 self.scalar(shape, 1.0)
             }

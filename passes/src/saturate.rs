@@ -5,7 +5,7 @@ use egg::{
     Analysis, ConditionalApplier, DidMerge, EGraph, Id, Language, Pattern, Rewrite, Runner,
     SimpleScheduler, StopReason, Subst,
 };
-use sluice_ir::pointwise::{Binary, Interval};
+use sluice_ir::pointwise::{Binary, Interval, Unary};
 use sluice_ir::seq::{ArrayFacts, Facts, Leaves, Seq, Term, facts};
 use std::time::Duration;
 
@@ -26,6 +26,9 @@ pub(crate) struct Class {
     /// Whether it can be had as a product, or as a sum that starts from one: its elements are then
     /// accumulators, which are scaled on the way out.
     pub(crate) accumulates: bool,
+    /// Whether it is a sum of log decays along time, or its negative: an exponent that a law made,
+    /// and whose sign must be proven. What a program itself exponentiates is its own affair.
+    pub(crate) sums_gates: bool,
 }
 
 /// Changes of an interval's ends below this are rounding, and would never settle.
@@ -43,12 +46,20 @@ impl Analysis<Seq> for Classes {
             }
             _ => false,
         };
-        Class { facts, accumulates }
+        let sums_gates = match node {
+            Seq::Run(_) | Seq::Tot(_) => true,
+            Seq::Unary(Unary::Neg, [x]) | Seq::Blk([_, x]) | Seq::Unblk([_, x]) => {
+                graph[*x].data.sums_gates
+            }
+            _ => false,
+        };
+        Class { facts, accumulates, sums_gates }
     }
 
     fn merge(&mut self, to: &mut Class, from: Class) -> DidMerge {
         let before = *to;
         to.accumulates |= from.accumulates;
+        to.sums_gates |= from.sums_gates;
         match (&mut to.facts, from.facts) {
             (Facts::Array(a), Facts::Array(b)) => *a = intersection(*a, b),
             (a, b) => assert_eq!(*a, b, "a law equated a count or mask with something else"),

@@ -1,0 +1,1 @@
+//! What each law is needed for.

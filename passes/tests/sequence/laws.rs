@@ -1,0 +1,1 @@
+//! Every law on random arrays.

@@ -1,0 +1,9 @@
+//! The sequence form end to end: lifted and chunked terms against the definition, every law on
+//! random arrays, and what each law is needed for.
+
+mod ablation;
+mod agreement;
+mod laws;
+mod programs;
+mod random;
+mod refusals;
