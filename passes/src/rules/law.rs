@@ -137,6 +137,8 @@ pub enum Content {
     Any,
     /// Log decays: at most 0, some minus infinity.
     Gate,
+    /// Log decays without minus infinity.
+    BoundedGate,
     /// A strictly lower triangular matrix.
     Lower,
     /// A strictly upper triangular matrix.

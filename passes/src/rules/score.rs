@@ -1,7 +1,7 @@
 //! Scores: decayed inner products of readers and writers in one block.
 
 use super::Sizes;
-use super::law::{Extent, Guard, Law, Rounding, Variable};
+use super::law::{Content, Extent, Guard, Law, Rounding, Variable};
 use sluice_ir::seq::Mask;
 
 pub(super) fn laws(sizes: Sizes) -> Vec<Law> {
@@ -64,6 +64,8 @@ fn factored(mask: Mask, steps: usize) -> Option<Law> {
     };
     let reader = format!("(mul ?p (exp (run {run} ?g)))");
     let writer = "(mul ?a (exp (neg (run incl ?g))))";
+    let mut variables = variables(steps, Extent::Keys);
+    variables[2] = variables[2].holding(Content::BoundedGate);
     let law = Law::new(
         ("score-factored", &format!("{mask}-{steps}")),
         format!("(score {mask} ?p ?a ?g)"),
@@ -71,7 +73,7 @@ fn factored(mask: Mask, steps: usize) -> Option<Law> {
         Rounding::Rescales,
     )
     .when(&[Guard::Rows("?g", steps), Guard::NonZero("?g"), Guard::Wide("?g")])
-    .over(&variables(steps, Extent::Keys))
+    .over(&variables)
     .from("e^{G_t - G_s} as a product, where the range of the gates allows it; [Yang 2023, eq. 4]");
     Some(law)
 }
