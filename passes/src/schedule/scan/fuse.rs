@@ -175,11 +175,8 @@ impl Scan<'_> {
         if fusion.sum == Some(id) {
             return Ok(Expr::Arg(0));
         }
-        match self.term.node(id) {
-            Seq::Number(x) => return Ok(Expr::Const(x.value())),
-            Seq::Zero(_) => return Ok(Expr::Const(0.0)),
-            Seq::Ones(_) => return Ok(Expr::Const(1.0)),
-            _ => {}
+        if let Some(value) = self.constant(id) {
+            return Ok(Expr::Const(value));
         }
         if self.inlines(fusion, id) {
             return self.inlined(fusion, id);
@@ -188,6 +185,18 @@ impl Scan<'_> {
         let form = if columns { Form::Columns } else { Form::Shared };
         let view = self.view(id, form)?;
         Ok(self.argument(fusion, view, false))
+    }
+
+    /// The value of a node that has the same one everywhere.
+    fn constant(&self, id: Id) -> Option<f64> {
+        match *self.term.node(self.base(id)) {
+            Seq::Number(x) => Some(x.value()),
+            Seq::Zero(_) => Some(0.0),
+            Seq::Ones(_) => Some(1.0),
+            Seq::Unary(f, [x]) => Some(f.eval(self.constant(x)?)),
+            Seq::Binary(f, [a, b]) => Some(f.eval(self.constant(a)?, self.constant(b)?)),
+            _ => None,
+        }
     }
 
     fn inlines(&self, fusion: &Fusion, id: Id) -> bool {
@@ -237,6 +246,9 @@ impl Scan<'_> {
         if fusion.sum == Some(id) && id != fusion.root {
             return Ok(Expr::Arg(0));
         }
+        if let Some(value) = self.constant(id) {
+            return Ok(Expr::Const(value));
+        }
         if let Seq::Unary(Unary::Exp, [x]) = *self.term.node(id) {
             return self.exponential_of(fusion, x);
         }
@@ -245,9 +257,6 @@ impl Scan<'_> {
         }
         let mut boxed = |this: &mut Self, x: Id| this.operand(fusion, x).map(Box::new);
         Ok(match self.term.node(id).clone() {
-            Seq::Number(x) => Expr::Const(x.value()),
-            Seq::Zero(_) => Expr::Const(0.0),
-            Seq::Ones(_) => Expr::Const(1.0),
             Seq::Unary(f, [x]) => Expr::Unary(f, boxed(self, x)?),
             Seq::Binary(f, [a, b]) => Expr::Binary(f, boxed(self, a)?, boxed(self, b)?),
             Seq::Select([c, a, b]) => {
