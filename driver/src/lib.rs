@@ -1,1 +1,79 @@
-//! placeholder
+//! Sluice compiles gated linear recurrences: one time step in, chunked parallel kernels out.
+//!
+//! This crate joins the stages and talks to people; it holds no compiler logic. [`compile`] is the
+//! whole flow:
+//!
+//! ```text
+//! text -> Ast -> Recurrence (step form) -> Term (sequence form) -> Term (chunked) -> Kernels -> Package
+//! ```
+
+pub mod execute;
+pub mod extents;
+pub mod files;
+pub mod infer;
+pub mod kernels;
+pub mod package;
+pub mod program;
+pub mod render;
+pub mod source;
+pub mod summary;
+pub mod tool;
+pub mod verify;
+
+use extents::Extents;
+use package::Package;
+use sluice_ir::diagnostic::Diagnostic;
+use sluice_ir::dtype::Dtype;
+use sluice_ir::target::Target;
+use sluice_passes::schedule::Build;
+use std::fmt::Display;
+use std::path::Path;
+
+/// Shows one finished stage to whoever watches: the command line, a test, nobody.
+pub type Observer<'a> = &'a mut dyn FnMut(&'static str, &dyn Display);
+
+/// What a build binds.
+#[derive(Clone, Copy, Debug)]
+pub struct Options<'a> {
+    /// Which recurrence, if the text holds several.
+    pub recurrence: Option<&'a str>,
+    /// Sizes of the dimensions that the program leaves open.
+    pub extents: &'a Extents,
+    /// Element type of vectors.
+    pub dtype: Dtype,
+    /// The GPU to compile for.
+    pub target: &'static Target,
+    /// Lengths of chunks to try, in tokens.
+    pub chunks: &'a [usize],
+    /// The assembler, if machine code is wanted.
+    pub ptxas: Option<&'a Path>,
+}
+
+/// Compiles one recurrence from source text to the files of a build.
+///
+/// # Errors
+///
+/// Everything that is wrong with the text or the options, from the first stage that objects.
+pub fn compile(
+    source: &str,
+    options: &Options<'_>,
+    seen: Observer<'_>,
+) -> Result<Package, Vec<Diagnostic>> {
+    let ast = sluice_dsl::parse(source)?;
+    seen("ast", &format_args!("{ast:#?}"));
+    let recurrence = program::select(sluice_dsl::lower(&ast)?, options.recurrence)?;
+    seen("step", &recurrence);
+    let extents = extents::bind(&recurrence, options.extents)?;
+    let term = sluice_passes::lift(&recurrence, &extents)?;
+    seen("sequence", &term.expression());
+    let build = options.build(&extents);
+    let kernels = kernels::kernels(&recurrence, &term, &build, options.chunks, seen)?;
+    package::package(&recurrence, &kernels, &build, options.ptxas, seen).map_err(|e| vec![e])
+}
+
+impl Options<'_> {
+    /// What the schedules are told.
+    fn build<'a>(&self, extents: &'a Extents) -> Build<'a> {
+        Build { extents, dtype: self.dtype, compute: Dtype::F32, target: self.target }
+    }
+}

@@ -73,3 +73,9 @@ impl Options {
         Self { precision, round_tiles: false }
     }
 }
+
+/// Version of the LLVM that is linked in, as `22.1.8`.
+pub fn llvm_version() -> String {
+    let (major, minor, patch) = inkwell::support::get_llvm_version();
+    format!("{major}.{minor}.{patch}")
+}

@@ -1,0 +1,105 @@
+//! `sluice verify`: every stage of a program against its definition.
+
+use super::{Failure, ProgramArguments, TargetArguments, progress};
+use sluice::program::recurrences;
+use sluice::source::Source;
+use sluice::verify::{Check, Options, ProgramReport, SHAPE_COUNT, verify};
+use sluice_ir::step::Recurrence;
+use std::io::Write;
+
+/// Compares every stage of a program with the definition of the language, at several shapes.
+#[derive(clap::Args)]
+pub(super) struct Arguments {
+    /// A `.sluice` file, or the name of a program of the standard library.
+    #[arg(value_name = "FILE|NAME", required_unless_present = "all", conflicts_with = "all")]
+    program: Option<String>,
+    /// Which recurrence, if the file holds several; else all of them.
+    #[arg(long, value_name = "NAME")]
+    recurrence: Option<String>,
+    /// Every program of the standard library.
+    #[arg(long)]
+    all: bool,
+    #[command(flatten)]
+    target: TargetArguments,
+    /// Runs the kernels on a GPU too.
+    #[arg(long)]
+    device: bool,
+    /// Prints JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<(), Failure> {
+    let programs = programs(arguments)?;
+    let options = Options {
+        dtype: arguments.target.dtype()?,
+        target: arguments.target.target()?,
+        device: arguments.device,
+    };
+    let bar = progress::counted(programs.len() * SHAPE_COUNT);
+    let mut reports = Vec::new();
+    for (source, recurrence) in programs {
+        bar.set_message(recurrence.name.clone());
+        let report = verify(&recurrence, options, &mut |_| bar.inc(1))
+            .map_err(|errors| Failure::User(errors, Some(source)))?;
+        if !arguments.json {
+            bar.suspend(|| summarise(&report, out))?;
+        }
+        reports.push(report);
+    }
+    if arguments.json {
+        serde_json::to_writer_pretty(&mut *out, &reports).map_err(std::io::Error::from)?;
+        writeln!(out)?;
+    }
+    if reports.iter().all(|report| report.passed) { Ok(()) } else { Err(Failure::Check) }
+}
+
+/// Everything to verify, with the text that it comes from.
+fn programs(arguments: &Arguments) -> Result<Vec<(Source, Recurrence)>, Failure> {
+    let Some(program) = &arguments.program else {
+        return Ok(sluice_stdlib::programs()
+            .filter_map(|(name, _)| Source::standard(name))
+            .flat_map(|source| {
+                let all = recurrences(&source.text).expect("the standard library is well-formed");
+                all.into_iter().map(move |recurrence| (source.clone(), recurrence))
+            })
+            .collect());
+    };
+    if arguments.recurrence.is_some() {
+        let chosen =
+            ProgramArguments { program: program.clone(), recurrence: arguments.recurrence.clone() };
+        return Ok(vec![chosen.load()?]);
+    }
+    let source = Source::find(program)?;
+    match recurrences(&source.text) {
+        Ok(all) => Ok(all.into_iter().map(|r| (source.clone(), r)).collect()),
+        Err(errors) => Err(Failure::User(errors, Some(source))),
+    }
+}
+
+/// One line for a program, with the stage that is furthest from its bound, and one for each failure.
+fn summarise(report: &ProgramReport, out: &mut dyn Write) -> Result<(), Failure> {
+    let checks: Vec<&Check> = report.cases.iter().flat_map(|case| &case.checks).collect();
+    let share = |check: &Check| check.relative_rms / check.bound;
+    let worst = checks.iter().max_by(|a, b| share(a).total_cmp(&share(b)));
+    let verdict = if report.passed { "ok" } else { "FAILED" };
+    write!(out, "{}: {verdict}, {} checks at {} shapes", report.program, checks.len(), report.cases.len())?;
+    if let Some(worst) = worst {
+        write!(
+            out,
+            "; nearest to its bound: {} of `{}`, {:.1e} of {:.0e}",
+            worst.array, worst.stage, worst.relative_rms, worst.bound
+        )?;
+    }
+    writeln!(out)?;
+    for case in &report.cases {
+        for check in case.checks.iter().filter(|check| !check.passed) {
+            writeln!(
+                out,
+                "  {}: {} of `{}` is off by {:.1e}, allowed are {:.0e}",
+                case.shape, check.array, check.stage, check.relative_rms, check.bound
+            )?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,121 @@
+//! Runs programs: code of this machine in this process, or kernels on a GPU.
+
+use crate::kernels::step_loop;
+use sluice_ir::diagnostic::{Code, Diagnostic};
+use sluice_ir::dtype::Dtype;
+use sluice_ir::kernel::Checked;
+use sluice_ir::problem::{Arrays, Problem};
+use sluice_ir::step::Recurrence;
+use sluice_ir::target::{TARGETS, Target};
+use sluice_passes::schedule::Build;
+
+/// What runs a program.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Engine {
+    /// Code for this processor, with arithmetic and arrays of this type.
+    Scalar(Dtype),
+    /// The first GPU, with vectors of this type.
+    Device(Dtype, &'static Target),
+}
+
+impl Engine {
+    /// The element type whose tolerance applies to the results.
+    pub fn dtype(self) -> Dtype {
+        match self {
+            Engine::Scalar(dtype) | Engine::Device(dtype, _) => dtype,
+        }
+    }
+}
+
+/// Computes outputs and final states.
+pub type Run = Box<dyn Fn(&Problem, &Arrays) -> Result<Arrays, Diagnostic>>;
+
+/// Outputs and final states of a problem, by code compiled for its sizes.
+///
+/// # Errors
+///
+/// Those of the stages that make the code, and of the device.
+pub fn execute(
+    recurrence: &Recurrence,
+    problem: &Problem,
+    arrays: &Arrays,
+    engine: Engine,
+) -> Result<Arrays, Vec<Diagnostic>> {
+    let run = match engine {
+        Engine::Scalar(dtype) => {
+            let target = TARGETS.last().expect("the table has targets");
+            let build = Build { extents: &problem.extents, dtype, compute: dtype, target };
+            step_loop(recurrence, &build, dtype).and_then(|k| native(&k, dtype)).map_err(|e| vec![e])?
+        }
+        Engine::Device(dtype, target) => {
+            let extents = &problem.extents;
+            on_device(recurrence, &Build { extents, dtype, compute: Dtype::F32, target })?
+        }
+    };
+    run(problem, arrays).map_err(|e| vec![e])
+}
+
+/// A kernel as code of this machine, with arithmetic in `dtype`.
+///
+/// # Errors
+///
+/// [`Code::Unsupported`] if this build has no backend for CPUs; those of the backend.
+#[cfg(feature = "scalar")]
+pub fn native(kernel: &Checked, dtype: Dtype) -> Result<Run, Diagnostic> {
+    use sluice_backends::scalar::{Options, Precision, jit};
+    let precision = if dtype == Dtype::F64 { Precision::F64 } else { Precision::F32 };
+    let code = jit(kernel, Options::exact(precision))?;
+    Ok(Box::new(move |problem, arrays| code.run(problem, arrays)))
+}
+
+/// A kernel as code of this machine, which this build cannot make.
+///
+/// # Errors
+///
+/// Always [`Code::Unsupported`].
+#[cfg(not(feature = "scalar"))]
+pub fn native(_: &Checked, _: Dtype) -> Result<Run, Diagnostic> {
+    Err(Diagnostic::new(Code::Unsupported, "this build of the compiler makes no code for CPUs")
+        .with_help("build it with the feature `scalar`"))
+}
+
+/// The kernels of a recurrence, loaded onto the first GPU.
+///
+/// # Errors
+///
+/// [`Code::NoDevice`] and its kin, and those of the stages that make the kernels.
+#[cfg(feature = "cuda")]
+pub fn on_device(recurrence: &Recurrence, build: &Build<'_>) -> Result<Run, Vec<Diagnostic>> {
+    use crate::kernels::{CHUNKS, kernels};
+    use crate::package::package;
+    use crate::{files, tool};
+    use sluice_runtime::{Device, Program};
+    let device = Device::open().map_err(|e| vec![e])?;
+    let term = sluice_passes::lift(recurrence, build.extents)?;
+    let kernels = kernels(recurrence, &term, build, CHUNKS, &mut |_, _| {})?;
+    let load = || {
+        let ptxas = tool::ptxas()?;
+        let package = package(recurrence, &kernels, build, ptxas.as_deref(), &mut |_, _| {})?;
+        let folder = tempfile::tempdir().map_err(|e| {
+            Diagnostic::new(Code::File, format!("cannot make a temporary folder: {e}"))
+                .with_help("the folder for temporary files must be writable")
+        })?;
+        files::write(folder.path(), &package.files)?;
+        Program::load(&device, folder.path())
+    };
+    let program = load().map_err(|e| vec![e])?;
+    Ok(Box::new(move |problem, arrays| program.run(problem, arrays, None)))
+}
+
+/// The kernels of a recurrence on a GPU, which this build cannot use.
+///
+/// # Errors
+///
+/// Always [`Code::NoDevice`].
+#[cfg(not(feature = "cuda"))]
+pub fn on_device(_: &Recurrence, _: &Build<'_>) -> Result<Run, Vec<Diagnostic>> {
+    Err(vec![
+        Diagnostic::new(Code::NoDevice, "this build of the compiler does not use GPUs")
+            .with_help("build it with the feature `cuda`"),
+    ])
+}

@@ -1,0 +1,76 @@
+//! The stages that a program passes through, each as something that computes its outputs.
+
+use super::Options;
+use crate::kernels::{CHUNKS, chunk_options, step_loop};
+use crate::execute::{Run, native, on_device};
+use crate::extents::Extents;
+use sluice_ir::diagnostic::Diagnostic;
+use sluice_ir::dtype::Dtype;
+use sluice_ir::kernel::{self, Checked, Rounding};
+use sluice_ir::seq::{self, Term};
+use sluice_ir::step::Recurrence;
+use sluice_passes::schedule::{self, Build};
+use std::rc::Rc;
+
+/// One stage, ready to run on any problem of its extents.
+pub(super) struct Stage {
+    /// Name in reports.
+    pub(super) name: String,
+    /// Element type whose tolerance applies.
+    pub(super) dtype: Dtype,
+    /// The stage's own evaluator or its code.
+    pub(super) run: Run,
+}
+
+/// All stages of a recurrence for given extents.
+pub(super) fn stages(
+    recurrence: &Recurrence,
+    extents: &Extents,
+    options: Options,
+) -> Result<Vec<Stage>, Vec<Diagnostic>> {
+    let term = sluice_passes::lift(recurrence, extents)?;
+    let mut stages = vec![sequence("sequence".to_owned(), term.clone())];
+    let build = Build { extents, dtype: options.dtype, compute: Dtype::F32, target: options.target };
+    for &chunk in CHUNKS {
+        let chunked = sluice_passes::chunk(&term, &chunk_options(options.target, chunk))?.term;
+        let kernel = schedule::fused_scan(recurrence, &chunked, &build, chunk).map_err(|e| vec![e])?;
+        stages.push(sequence(format!("chunked {chunk}"), chunked));
+        stages.extend(kernels(&format!("scan {chunk}"), kernel, options.dtype));
+    }
+    stages.extend(step_kernels(recurrence, &build).map_err(|e| vec![e])?);
+    if options.device {
+        let (name, run) = ("device".to_owned(), on_device(recurrence, &build)?);
+        stages.push(Stage { name, dtype: options.dtype, run });
+    }
+    Ok(stages)
+}
+
+/// A term in f64, before or after chunking.
+fn sequence(name: String, term: Term) -> Stage {
+    Stage { name, dtype: Dtype::F64, run: Box::new(move |p, a| Ok(seq::run(&term, p, a))) }
+}
+
+/// A kernel without rounding, which must be exact, and with the rounding of its tiles.
+fn kernels(name: &str, kernel: Checked, dtype: Dtype) -> [Stage; 2] {
+    let kernel = Rc::new(kernel);
+    [(Rounding::Exact, Dtype::F64), (Rounding::Stored, dtype)].map(|(rounding, dtype)| {
+        let kernel = Rc::clone(&kernel);
+        Stage {
+            name: format!("{name} {dtype}"),
+            dtype,
+            run: Box::new(move |p, a| Ok(kernel::eval(&kernel, p, a, rounding))),
+        }
+    })
+}
+
+/// The step schedule as a GPU would run it, and as code of this machine in f64 and f32.
+fn step_kernels(recurrence: &Recurrence, build: &Build<'_>) -> Result<Vec<Stage>, Diagnostic> {
+    let mut stages = Vec::from(kernels("step", schedule::step(recurrence, build, true)?, build.dtype));
+    if cfg!(feature = "scalar") {
+        for dtype in [Dtype::F64, Dtype::F32] {
+            let run = native(&step_loop(recurrence, build, dtype)?, dtype)?;
+            stages.push(Stage { name: format!("scalar {dtype}"), dtype, run });
+        }
+    }
+    Ok(stages)
+}
