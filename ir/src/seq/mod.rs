@@ -8,6 +8,7 @@ mod array;
 mod eval;
 mod mask;
 mod op;
+mod print;
 mod shape;
 mod term;
 

@@ -1,0 +1,242 @@
+//! The text form of sequence terms; it parses back to the same term.
+//!
+//! ```text
+//! leaf k token [T, 1, 128] in [-inf, inf] by head
+//! leaf S state [1, 128, 128] in [-inf, inf] by head init 0.0
+//! let t14 = (blk 64 %k)
+//! output o [128] = (unblk 64 (mm t14 (hist strict ..)))
+//! state S [128, 128] = (fin strict ..)
+//! ```
+//!
+//! Nodes with several users have a name; others stand where they are used.
+
+use super::{Blocks, Builder, Leaf, LeafKind, Root, RootKind, Seq, Shape, Term};
+use crate::pointwise::Interval;
+use crate::step::Sharing;
+use egg::{FromOp, Id};
+use std::collections::BTreeMap;
+use std::fmt::{self, Write};
+
+impl LeafKind {
+    /// All kinds.
+    const ALL: &'static [LeafKind] = &[LeafKind::Token, LeafKind::Model, LeafKind::State];
+
+    /// Name in the text form.
+    pub fn name(self) -> &'static str {
+        match self {
+            LeafKind::Token => "token",
+            LeafKind::Model => "model",
+            LeafKind::State => "state",
+        }
+    }
+}
+
+impl fmt::Display for Leaf {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let sharing = match self.sharing {
+            Sharing::Head => "head",
+            Sharing::Group => "group",
+        };
+        write!(f, "{} {} in {} by {sharing}", self.kind.name(), self.shape, self.range)?;
+        if self.kind == LeafKind::State {
+            write!(f, " init {:?}", self.init)?;
+        }
+        f.write_str(if self.transposed { " transposed" } else { "" })
+    }
+}
+
+impl fmt::Display for Term {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (name, leaf) in self.leaves() {
+            writeln!(f, "leaf {name} {leaf}")?;
+        }
+        let shared = shared(self);
+        for id in self.ids().filter(|id| shared[usize::from(*id)]) {
+            writeln!(f, "let t{id} = {}", text(self, id, &shared, true))?;
+        }
+        for root in self.roots() {
+            let kind = match root.kind {
+                RootKind::Output => "output",
+                RootKind::State => "state",
+            };
+            let transposed = if root.transposed { " transposed" } else { "" };
+            let value = text(self, root.id, &shared, false);
+            writeln!(f, "{kind} {} {:?}{transposed} = {value}", root.name, root.dims)?;
+        }
+        Ok(())
+    }
+}
+
+/// Which nodes have several users and are worth a name: leaves and constants are not.
+fn shared(term: &Term) -> Vec<bool> {
+    let mut users = vec![0; term.nodes().len()];
+    let roots = term.roots().iter().map(|r| r.id);
+    for id in term.nodes().iter().flat_map(|n| n.operands().iter().copied()).chain(roots) {
+        users[usize::from(id)] += 1;
+    }
+    let plain =
+        |node: &Seq| node.operands().is_empty() || matches!(node, Seq::Zero(_) | Seq::Ones(_));
+    term.nodes().iter().zip(users).map(|(node, n)| n > 1 && !plain(node)).collect()
+}
+
+fn text(term: &Term, id: Id, shared: &[bool], definition: bool) -> String {
+    if shared[usize::from(id)] && !definition {
+        return format!("t{id}");
+    }
+    let node = term.node(id);
+    if node.operands().is_empty() {
+        return node.name();
+    }
+    let mut out = format!("({}", node.name());
+    for operand in node.operands() {
+        write!(out, " {}", text(term, *operand, shared, false)).expect("strings can be written");
+    }
+    out.push(')');
+    out
+}
+
+impl Term {
+    /// Reads the text form.
+    ///
+    /// # Errors
+    /// A sentence with the line that cannot be read. Shapes that do not fit panic, as everywhere.
+    pub fn parse(source: &str) -> Result<Term, String> {
+        let mut reader = Reader::default();
+        for line in source.lines().filter(|line| !line.trim().is_empty()) {
+            reader.line(line).ok_or_else(|| format!("cannot read `{line}`"))?;
+        }
+        Ok(reader.builder.finish(reader.roots))
+    }
+}
+
+#[derive(Default)]
+struct Reader {
+    builder: Builder,
+    names: BTreeMap<String, Id>,
+    roots: Vec<Root>,
+}
+
+impl Reader {
+    fn line(&mut self, line: &str) -> Option<()> {
+        let (word, rest) = line.split_once(' ')?;
+        match word {
+            "leaf" => {
+                let (name, rest) = rest.split_once(' ')?;
+                self.builder.leaf(name, leaf(rest)?);
+            }
+            "let" => {
+                let (name, value) = rest.split_once(" = ")?;
+                let id = self.expression(value)?;
+                self.names.insert(name.to_owned(), id);
+            }
+            "output" | "state" => {
+                let kind = if word == "output" { RootKind::Output } else { RootKind::State };
+                let (head, value) = rest.split_once(" = ")?;
+                let (name, head) = head.split_once(" [")?;
+                let (dims, flags) = head.split_once(']')?;
+                let extents = dims.split(", ").filter(|d| !d.is_empty());
+                let dims = extents.map(|d| d.parse().ok()).collect::<Option<Vec<usize>>>()?;
+                let transposed = flags.trim() == "transposed";
+                let id = self.expression(value)?;
+                self.roots.push(Root { name: name.to_owned(), kind, transposed, dims, id });
+            }
+            _ => return None,
+        }
+        Some(())
+    }
+
+    fn expression(&mut self, source: &str) -> Option<Id> {
+        let spaced = source.replace('(', " ( ").replace(')', " ) ");
+        let mut open: Vec<(&str, Vec<Id>)> = vec![("", vec![])];
+        let mut words = spaced.split_whitespace();
+        while let Some(word) = words.next() {
+            let id = match word {
+                "(" => {
+                    open.push((words.next()?, vec![]));
+                    continue;
+                }
+                ")" => {
+                    let (name, operands) = open.pop()?;
+                    self.builder.add(Seq::from_op(name, operands).ok()?)
+                }
+                name if self.names.contains_key(name) => self.names[name],
+                leaf => self.builder.add(Seq::from_op(leaf, vec![]).ok()?),
+            };
+            open.last_mut()?.1.push(id);
+        }
+        match open.as_slice() {
+            [(_, ids)] if ids.len() == 1 => Some(ids[0]),
+            _ => None,
+        }
+    }
+}
+
+fn leaf(text: &str) -> Option<Leaf> {
+    let (kind, rest) = text.split_once(" [")?;
+    let kind = *LeafKind::ALL.iter().find(|k| k.name() == kind)?;
+    let (shape, rest) = rest.split_once("] in [")?;
+    let (range, rest) = rest.split_once("] by ")?;
+    let (lo, hi) = range.split_once(", ")?;
+    let mut words = rest.split(' ');
+    let sharing = match words.next()? {
+        "head" => Sharing::Head,
+        "group" => Sharing::Group,
+        _ => return None,
+    };
+    let (mut init, mut transposed) = (0.0, false);
+    while let Some(word) = words.next() {
+        match word {
+            "init" => init = words.next()?.parse().ok()?,
+            "transposed" => transposed = true,
+            _ => return None,
+        }
+    }
+    let range = Interval::new(lo.parse().ok()?, hi.parse().ok()?);
+    Some(Leaf { kind, shape: extents(shape)?, range, sharing, transposed, init })
+}
+
+fn extents(text: &str) -> Option<Shape> {
+    let mut words = text.split(", ");
+    let blocks = match words.next()? {
+        "1" => Blocks::One,
+        "T" => Blocks::Tokens { per: 1 },
+        cut => Blocks::Tokens { per: cut.strip_prefix("T/")?.parse().ok()? },
+    };
+    let (rows, features) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
+    Some(Shape { blocks, rows, features })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEXT: &str = "\
+leaf S state [1, 6, 5] in [-inf, inf] by head init 0.5 transposed
+leaf g token [T, 1, 1] in [-inf, 0] by group
+leaf k token [T, 1, 6] in [-1.5, 1.5] by head
+leaf u model [1, 1, 5] in [-inf, inf] by head
+let t6 = (run incl (blk 8 %g))
+output o [6] = (unblk 8 (mul (exp t6) (mul (exp (neg t6)) (blk 8 (mul %k 0.5)))))
+output c [] = (select %g (live %g) inf)
+state S [5, 6] transposed = (add %S (tmm (zero 0 1 6) %u))
+";
+
+    #[test]
+    fn text_parses_back() {
+        let term = Term::parse(TEXT).expect("the text is legal");
+        let again = Term::parse(&term.to_string()).expect("printed terms are legal");
+        assert_eq!(term.to_string(), again.to_string());
+        assert_eq!(term, again);
+        let shared = term.to_string().lines().filter(|l| l.starts_with("let ")).count();
+        assert_eq!(shared, 1, "{term}");
+        assert_eq!(term.roots().len(), 3);
+        assert!(term.leaves()["S"].transposed && term.leaves()["S"].init == 0.5);
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_named() {
+        let error = Term::parse("output o [6] = (unknown 1 2 3)").expect_err("no such operator");
+        assert!(error.contains("unknown"), "{error}");
+        assert!(Term::parse("output o [6] = (neg 1.0").is_err());
+    }
+}
