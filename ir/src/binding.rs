@@ -9,13 +9,17 @@ use crate::dtype::Dtype;
 use crate::kernel::{Param, ParamKind, Sharing};
 use crate::problem::{Array, Arrays, Problem};
 
-/// The elements in memory order, little endian, rounded to the nearest value of `dtype`.
+/// The elements in memory order, little endian, each rounded as [`Dtype::round`] does.
 pub fn encode(dtype: Dtype, values: &[f64]) -> Vec<u8> {
     match dtype {
         Dtype::F64 => values.iter().flat_map(|x| x.to_le_bytes()).collect(),
         Dtype::F32 => values.iter().flat_map(|x| (*x as f32).to_le_bytes()).collect(),
-        Dtype::F16 => values.iter().flat_map(|x| half::f16::from_f64(*x).to_le_bytes()).collect(),
-        Dtype::Bf16 => values.iter().flat_map(|x| half::bf16::from_f64(*x).to_le_bytes()).collect(),
+        Dtype::F16 => {
+            values.iter().flat_map(|x| half::f16::from_f32(*x as f32).to_le_bytes()).collect()
+        }
+        Dtype::Bf16 => {
+            values.iter().flat_map(|x| half::bf16::from_f32(*x as f32).to_le_bytes()).collect()
+        }
     }
 }
 
@@ -162,10 +166,13 @@ mod tests {
     #[test]
     fn encoding_rounds_and_decoding_inverts() {
         for &dtype in Dtype::ALL {
-            let values = [0.0, 1.0, -2.5, 1.0 / 3.0, 1e-7, -65504.0];
+            // The last is just above a tie of bf16: to be rounded up, not to even.
+            let above_tie = f64::from((1.0 + 1.0 / 256.0f32).next_up());
+            let values = [0.0, 1.0, -2.5, 1.0 / 3.0, 1e-7, -65504.0, above_tie];
             let rounded = values.map(|x| dtype.round(x));
             let bytes = encode(dtype, &values);
-            assert_eq!(bytes.len(), 6 * dtype.bytes());
+            assert!(rounded[6] > 1.0 + 1.0 / 256.0 || dtype == Dtype::F16);
+            assert_eq!(bytes.len(), 7 * dtype.bytes());
             assert_eq!(decode(dtype, &bytes), rounded);
         }
     }

@@ -31,13 +31,15 @@ impl Dtype {
         }
     }
 
-    /// The nearest value of this type, ties to even.
+    /// The nearest value of this type, ties to even. 16-bit types are rounded from the nearest f32,
+    /// as conversion instructions do (and because `half` 2.7 drops half of a double's bits when it
+    /// looks for ties).
     pub fn round(self, x: f64) -> f64 {
         match self {
             Dtype::F64 => x,
             Dtype::F32 => f64::from(x as f32),
-            Dtype::F16 => half::f16::from_f64(x).to_f64(),
-            Dtype::Bf16 => half::bf16::from_f64(x).to_f64(),
+            Dtype::F16 => half::f16::from_f32(x as f32).to_f64(),
+            Dtype::Bf16 => half::bf16::from_f32(x as f32).to_f64(),
         }
     }
 

@@ -1,0 +1,8 @@
+//! Scalar code against the meaning of the kernel form and against recurrences written out as loops.
+#![cfg(feature = "scalar")]
+
+mod draft;
+mod embed;
+mod recurrence;
+mod statements;
+mod types;
