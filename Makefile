@@ -1,31 +1,36 @@
 # The two commands: `make demo` and `make test`. Each installs what is missing first.
 .PHONY: demo test setup bless clean
 
-CARGO_FLAGS := --locked
-NEXTEST := $(shell cargo nextest --version >/dev/null 2>&1 && echo nextest)
+FLAGS := --locked --workspace
+
+# A machine whose stable toolchain is of the pinned version needs no second copy under its number.
+PINNED := $(shell sed -n 's/^channel = "\(.*\)"/\1/p' rust-toolchain.toml)
+ifeq ($(findstring $(PINNED)-,$(shell rustup toolchain list 2>/dev/null)),)
+ifneq ($(findstring rustc $(PINNED) ,$(shell rustc +stable --version 2>/dev/null)),)
+export RUSTUP_TOOLCHAIN := stable
+endif
+endif
 
 # One example from source to numbers.
 demo: setup
 	@scripts/demo
 
-# Format, lints, tests, documentation: what CI runs.
+# Format, lints, tests, documentation: what continuous integration runs.
 test: setup
 	cargo fmt --all --check
-	cargo clippy $(CARGO_FLAGS) --workspace --all-targets -- -D warnings
-ifeq ($(NEXTEST),nextest)
-	cargo nextest run $(CARGO_FLAGS) --workspace --no-fail-fast
-else
-	cargo test $(CARGO_FLAGS) --workspace --no-fail-fast --lib --bins --tests
-endif
-	cargo test $(CARGO_FLAGS) --doc -p sluice-ir -p sluice-dsl -p sluice-passes -p sluice-stdlib
-	RUSTDOCFLAGS="-D warnings" cargo doc $(CARGO_FLAGS) --workspace --no-deps
+	cargo clippy $(FLAGS) --all-targets -- -D warnings
+	if cargo nextest --version >/dev/null 2>&1; \
+	then cargo nextest run $(FLAGS) --no-fail-fast; \
+	else cargo test $(FLAGS) --no-fail-fast --lib --bins --tests; fi
+	cargo test --locked --doc -p sluice-ir -p sluice-dsl -p sluice-passes -p sluice-stdlib
+	RUSTDOCFLAGS="-D warnings" cargo doc $(FLAGS) --no-deps
 
 setup:
 	@scripts/setup
 
 # Accepts the snapshots of a run, for review in the diff.
 bless: setup
-	INSTA_UPDATE=always cargo test $(CARGO_FLAGS) --workspace --lib --bins --tests
+	INSTA_UPDATE=always cargo test $(FLAGS) --lib --bins --tests
 
 clean:
 	cargo clean
