@@ -106,7 +106,8 @@ impl Printer<'_> {
                 None => p.name.text.clone(),
             })
             .collect();
-        let mut head = format!("{}fn {}({})", doc(&function.doc), function.name.text, params.join(", "));
+        let mut head =
+            format!("{}fn {}({})", doc(&function.doc), function.name.text, params.join(", "));
         if let Some(result) = &function.result {
             head += &format!(" -> {}", shape(result));
         }
@@ -263,7 +264,8 @@ impl Printer<'_> {
 
 /// Documentation lines, each with its line end.
 fn doc(lines: &[String]) -> String {
-    let line = |text: &String| if text.is_empty() { "///\n".to_owned() } else { format!("/// {text}\n") };
+    let line =
+        |text: &String| if text.is_empty() { "///\n".to_owned() } else { format!("/// {text}\n") };
     lines.iter().map(line).collect()
 }
 

@@ -101,8 +101,9 @@ fn every_comment_is_kept_once() {
 fn a_long_sum_is_broken_before_its_operators() {
     let term = "dot(first_key, first_state) * second_factor";
     let text = format!("recurrence r(x: [V]) -> o: [V] {{\n    o = {term} + {term} - {term}\n}}\n");
-    let expected =
-        format!("recurrence r(x: [V]) -> o: [V] {{\n    o = {term}\n        + {term}\n        - {term}\n}}\n");
+    let expected = format!(
+        "recurrence r(x: [V]) -> o: [V] {{\n    o = {term}\n        + {term}\n        - {term}\n}}\n"
+    );
     assert_eq!(format(&text).as_deref(), Ok(expected.as_str()));
     assert_eq!(format(&expected).as_deref(), Ok(expected.as_str()));
 }

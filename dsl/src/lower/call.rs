@@ -83,9 +83,10 @@ impl Program<'_> {
             1 => "1 argument".to_owned(),
             n => format!("{n} arguments"),
         };
-        let error = Diagnostic::new(Code::BadCall, format!("`{}` does not take {given}", name.text))
-            .at(name.span.clone(), "")
-            .with_help(format!("write `{usage}`"));
+        let error =
+            Diagnostic::new(Code::BadCall, format!("`{}` does not take {given}", name.text))
+                .at(name.span.clone(), "")
+                .with_help(format!("write `{usage}`"));
         self.report(error);
         None
     }
@@ -321,7 +322,9 @@ impl Program<'_> {
                 let error = Diagnostic::new(Code::ShapeMismatch, message)
                     .at(arg.span.clone(), format!("this is {is}"))
                     .with_label(shape.span.clone(), "the parameter's shape")
-                    .with_help("one name of a dimension stands for one dimension in all parameters");
+                    .with_help(
+                        "one name of a dimension stands for one dimension in all parameters",
+                    );
                 self.report(error);
                 return None;
             }
@@ -350,14 +353,12 @@ impl Program<'_> {
                 .dims
                 .iter()
                 .map(|name| {
-                    let arg = Expr {
-                        kind: ExprKind::Name(name.text.clone()),
-                        span: name.span.clone(),
-                    };
+                    let arg =
+                        Expr { kind: ExprKind::Name(name.text.clone()), span: name.span.clone() };
                     self.dim_argument(&inner, &arg)
                 })
                 .collect();
-            self.expect_shape(value, &wanted?, &function.value.span, &shape.span);
+            return self.expect_shape(value, &wanted?, &function.value.span, &shape.span);
         }
         Some(value)
     }

@@ -107,7 +107,9 @@ impl Program<'_> {
         let help = did_you_mean(name, scope.keys().map(String::as_str).chain(dims));
         let help = help.unwrap_or_else(|| match self.calls.is_empty() {
             true => "declare an input, or name a value with `let` further up".to_owned(),
-            false => "a function sees its parameters only: pass the value as an argument".to_owned(),
+            false => {
+                "a function sees its parameters only: pass the value as an argument".to_owned()
+            }
         });
         Diagnostic::new(Code::UnknownName, format!("unknown name `{name}`"))
             .at(span.clone(), "")

@@ -100,13 +100,15 @@ impl<'a> Program<'a> {
         self.errors.push(error);
     }
 
-    fn declare(&mut self, name: &Name, symbol: Symbol) {
+    /// Gives a name its meaning, unless it has one already.
+    fn declare(&mut self, name: &Name, symbol: Symbol) -> Option<()> {
         if let Some((_, earlier)) = self.scope.get(&name.text) {
             let error = twice(name, &earlier.clone());
             self.report(error);
-            return;
+            return None;
         }
         self.scope.insert(name.text.clone(), (symbol, name.span.clone()));
+        Some(())
     }
 
     fn input(&mut self, source: &ast::Input) {
@@ -139,18 +141,22 @@ impl<'a> Program<'a> {
             let message = format!("the state `{}` has no dimension", source.name.text);
             let error = Diagnostic::new(Code::ShapeMismatch, message)
                 .at(source.shape.span.clone(), "")
-                .with_help("a state is a vector or a matrix; a scalar is a vector of `dim One = 1`");
+                .with_help(
+                    "a state is a vector or a matrix; a scalar is a vector of `dim One = 1`",
+                );
             self.report(error);
         }
         let id = StateId(self.recurrence.states.len());
-        self.declare(&source.name, if dims.is_some() { Symbol::State(id) } else { Symbol::Broken });
+        let symbol = if dims.is_some() { Symbol::State(id) } else { Symbol::Broken };
+        let declared = self.declare(&source.name, symbol).and(dims.as_ref()).is_some();
         self.recurrence.states.push(State {
             name: source.name.text.clone(),
             dims: dims.unwrap_or_default(),
             init: source.init.as_ref().map_or(0.0, |n| n.value),
             span: source.span.clone(),
         });
-        self.updates.push(None);
+        // A state that was blamed already is not asked for its new value.
+        self.updates.push((!declared).then(|| (None, source.span.clone())));
     }
 
     /// Declares an output; its dimensions must be known from inputs or states.
@@ -158,20 +164,25 @@ impl<'a> Program<'a> {
         let dims = self.shape(&source.shape, NewDims::Refuse);
         let dtype = self.dtype(source.dtype.as_ref());
         let index = self.recurrence.outputs.len();
-        self.declare(&source.name, Symbol::Output(index));
+        let declared = self.declare(&source.name, Symbol::Output(index)).is_some();
         self.recurrence.outputs.push(Output {
             name: source.name.text.clone(),
             node: NodeId(0),
             dtype,
             span: source.span.clone(),
         });
-        self.outputs.push(None);
+        self.outputs.push((!declared).then(|| (None, source.span.clone())));
         dims
     }
 
     fn shape(&mut self, source: &Shape, new: NewDims) -> Option<Vec<DimId>> {
-        let dims: Option<Vec<DimId>> =
-            source.dims.iter().map(|name| self.dim(name, new)).collect::<Vec<_>>().into_iter().collect();
+        let dims: Option<Vec<DimId>> = source
+            .dims
+            .iter()
+            .map(|name| self.dim(name, new))
+            .collect::<Vec<_>>()
+            .into_iter()
+            .collect();
         let dims = dims?;
         let twice = dims.iter().enumerate().any(|(i, d)| dims[..i].contains(d));
         let problem = if dims.len() > 2 {
@@ -203,8 +214,9 @@ impl<'a> Program<'a> {
             }
             (_, NewDims::Refuse) => {
                 let known = self.recurrence.dims.iter().map(|d| d.name.as_str());
-                let help = did_you_mean(&name.text, known)
-                    .unwrap_or_else(|| "a dimension appears first in an input or a state".to_owned());
+                let help = did_you_mean(&name.text, known).unwrap_or_else(|| {
+                    "a dimension appears first in an input or a state".to_owned()
+                });
                 let message = format!("unknown dimension `{}`", name.text);
                 let error = Diagnostic::new(Code::UnknownName, message);
                 self.report(error.at(name.span.clone(), "").with_help(help));
@@ -268,7 +280,8 @@ impl<'a> Program<'a> {
         self.declare(&source.name, Symbol::Value(value));
         if let Some(id) = value {
             let node = &mut self.recurrence.nodes[id.0];
-            let named = matches!(node.op, Op::Input(_) | Op::State(_) | Op::Const(_) | Op::Extent(_));
+            let named =
+                matches!(node.op, Op::Input(_) | Op::State(_) | Op::Const(_) | Op::Extent(_));
             if !named && node.name.is_none() {
                 node.name = Some(source.name.text.clone());
             }
@@ -315,11 +328,17 @@ impl<'a> Program<'a> {
         }
     }
 
-    /// Reports a value whose dimensions are not those declared.
-    pub(super) fn expect_shape(&mut self, id: NodeId, wanted: &[DimId], at: &Span, declared: &Span) {
+    /// The value itself; one whose dimensions are not those declared is reported.
+    pub(super) fn expect_shape(
+        &mut self,
+        id: NodeId,
+        wanted: &[DimId],
+        at: &Span,
+        declared: &Span,
+    ) -> Value {
         let dims = &self.recurrence.node(id).dims;
         if dims == wanted {
-            return;
+            return Some(id);
         }
         let (is, must) = (self.recurrence.shape_text(dims), self.recurrence.shape_text(wanted));
         let transposed = dims.len() == 2 && dims.iter().rev().eq(wanted);
@@ -330,6 +349,7 @@ impl<'a> Program<'a> {
             true => error.with_help("`outer(x, y)` has the dimensions of `x`, then those of `y`"),
             false => error.with_help("change the declaration or the value"),
         });
+        None
     }
 
     fn bad_target(&self, target: &Name, symbol: Option<Symbol>, primed: bool) -> Diagnostic {
@@ -352,7 +372,10 @@ impl<'a> Program<'a> {
             ),
             None => (
                 Code::UnknownName,
-                format!("there is no {} `{name}` to assign", if primed { "state" } else { "output" }),
+                format!(
+                    "there is no {} `{name}` to assign",
+                    if primed { "state" } else { "output" }
+                ),
                 self.target_help(name, primed),
             ),
         };
@@ -373,10 +396,12 @@ impl<'a> Program<'a> {
         for i in 0..self.updates.len() {
             if self.updates[i].is_none() {
                 let State { name, span, .. } = self.recurrence.states[i].clone();
-                let error =
-                    Diagnostic::new(Code::Unassigned, format!("the state `{name}` has no new value"))
-                        .at(span, "declared here")
-                        .with_help(format!("assign `{name}'`; `{name}' = {name}` keeps it as it is"));
+                let error = Diagnostic::new(
+                    Code::Unassigned,
+                    format!("the state `{name}` has no new value"),
+                )
+                .at(span, "declared here")
+                .with_help(format!("assign `{name}'`; `{name}' = {name}` keeps it as it is"));
                 self.report(error);
             }
         }

@@ -8,6 +8,9 @@ use sluice_ir::diagnostic::{Code, Diagnostic};
 pub(super) const STATEMENT_HELP: &str = "a step consists of `state S: [K, V]`, `let name = value`, `S' = value` \
                               and `output = value`";
 
+const FILE_HELP: &str = "a file consists of `recurrence name(x: [V]) -> o: [V] { .. }`, \
+                         `fn name(x) = value` and `dim F = 16`";
+
 /// pest's error as a diagnostic; `start` is where the text that pest saw begins in `text`.
 pub(super) fn syntax_error(text: &str, start: usize, error: &Error<Rule>) -> Diagnostic {
     let at = start
@@ -26,15 +29,14 @@ pub(super) fn syntax_error(text: &str, start: usize, error: &Error<Rule>) -> Dia
         (false, found) => format!("expected {expected}, found `{found}`"),
     };
     let diagnostic = Diagnostic::new(Code::Syntax, message).at(at..at + found.len(), "");
-    match slip(text, start, at) {
-        Some(help) => diagnostic.with_help(help),
-        None => diagnostic,
-    }
+    let usual = if start == 0 { FILE_HELP } else { STATEMENT_HELP };
+    diagnostic.with_help(slip(text, start, at).unwrap_or(usual))
 }
 
 /// The word or sign that a text begins with; empty at its end.
-fn found(rest: &str) -> &str {
-    let word = rest.len() - rest.trim_start_matches(|c: char| c.is_alphanumeric() || c == '_').len();
+pub(super) fn found(rest: &str) -> &str {
+    let word =
+        rest.len() - rest.trim_start_matches(|c: char| c.is_alphanumeric() || c == '_').len();
     let sign = rest.chars().next().map_or(0, char::len_utf8);
     &rest[..word.max(sign)]
 }
@@ -85,6 +87,7 @@ fn describe(rule: Rule) -> Option<&'static str> {
         | Rule::number
         | Rule::call
         | Rule::callee
+        | Rule::variable
         | Rule::primed
         | Rule::paren => "a value",
         Rule::name | Rule::ident | Rule::fn_param | Rule::input | Rule::output => "a name",
@@ -92,8 +95,9 @@ fn describe(rule: Rule) -> Option<&'static str> {
         Rule::lt | Rule::le | Rule::gt | Rule::ge | Rule::eq | Rule::bad_op => "an operator",
         Rule::add | Rule::sub | Rule::mul | Rule::div => "an operator",
         Rule::dtype => "an element type",
-        Rule::range => "a range such as `in (-inf, 0]`",
-        Rule::sharing => "`by group`",
+        Rule::range | Rule::kw_in => "a range such as `in (-inf, 0]`",
+        Rule::sharing | Rule::kw_by => "`by group`",
+        Rule::probe | Rule::target | Rule::kw_let | Rule::kw_state => "a statement",
         Rule::fn_result => "`->`",
         Rule::opening => "`(` or `[`",
         Rule::closing => "`)` or `]`",

@@ -6,10 +6,10 @@
 mod error;
 
 use crate::ast::{
-    Assign, Ast, DimDecl, Expr, ExprKind, Function, Infix, Input, Item, Let, Name, Number, Output, Param,
-    Range, Recurrence, Shape, State, Statement,
+    Assign, Ast, DimDecl, Expr, ExprKind, Function, Infix, Input, Item, Let, Name, Number, Output,
+    Param, Range, Recurrence, Shape, State, Statement,
 };
-use error::{STATEMENT_HELP, syntax_error};
+use error::{STATEMENT_HELP, found, syntax_error};
 use pest::Parser as _;
 use pest::iterators::{Pair, Pairs};
 use sluice_ir::diagnostic::{Code, Diagnostic, Span};
@@ -27,8 +27,8 @@ const MAX_PARTS: usize = 512;
 /// The syntax tree of a text, or every syntax error found.
 pub fn parse(text: &str) -> Result<Ast, Vec<Diagnostic>> {
     check_depth(text).map_err(|error| vec![error])?;
-    let mut pairs = Grammar::parse(Rule::file, text)
-        .map_err(|error| vec![syntax_error(text, 0, &error)])?;
+    let mut pairs =
+        Grammar::parse(Rule::file, text).map_err(|error| vec![syntax_error(text, 0, &error)])?;
     let file = pairs.next().expect("the start rule gives one pair");
     let mut builder = Builder { text, errors: Vec::new() };
     let items = file.into_inner().filter_map(|pair| builder.item(pair)).collect();
@@ -186,7 +186,7 @@ impl Builder<'_> {
     }
 
     fn body(&mut self, pairs: Pairs<Rule>) -> Vec<Statement> {
-        let mut statements = Vec::new();
+        let mut statements: Vec<Statement> = Vec::new();
         let mut skipping = false;
         for pair in pairs {
             let bad = pair.as_rule() == Rule::bad_line;
@@ -195,10 +195,14 @@ impl Builder<'_> {
                 Rule::let_stmt => statements.push(Statement::Let(self.let_stmt(pair))),
                 Rule::assignment => statements.push(Statement::Assign(self.assignment(pair))),
                 Rule::semicolon => {
-                    self.report("a statement ends without a semicolon", span(&pair), "leave out `;`");
+                    self.report(
+                        "a statement ends without a semicolon",
+                        span(&pair),
+                        "leave out `;`",
+                    );
                 }
                 // The lines after a bad line are often the rest of the same statement.
-                Rule::bad_line if !skipping => self.bad_line(span(&pair).start),
+                Rule::bad_line if !skipping => self.bad_line(span(&pair).start, statements.last()),
                 _ => {}
             }
             skipping = bad;
@@ -206,17 +210,19 @@ impl Builder<'_> {
         statements
     }
 
-    /// Parses a line that is not a statement once more, as what its first word promises, to learn why.
-    fn bad_line(&mut self, start: usize) {
+    /// Parses a line that is not a statement once more, to learn why; if it begins behind a statement,
+    /// that statement belongs to it.
+    fn bad_line(&mut self, start: usize, previous: Option<&Statement>) {
+        let begun =
+            previous.map(Statement::span).filter(|s| !self.text[s.end..start].contains('\n'));
+        let start = begun.map_or(start, |s| s.start);
         let rest = &self.text[start..];
-        let rule = match rest.split(|c: char| !c.is_alphanumeric()).next() {
-            Some("let") => Rule::let_stmt,
-            Some("state") => Rule::state_stmt,
-            _ => Rule::assignment,
-        };
-        match Grammar::parse(rule, rest) {
+        match Grammar::parse(Rule::probe, rest) {
             Err(error) => self.errors.push(syntax_error(self.text, start, &error)),
-            Ok(_) => self.report("expected a statement", start..start + 1, STATEMENT_HELP),
+            Ok(_) => {
+                let end = start + found(rest).len();
+                self.report("expected a statement", start..end, STATEMENT_HELP);
+            }
         }
     }
 
@@ -302,9 +308,10 @@ impl Builder<'_> {
             "!=" => "write `1 - (a == b)`",
             _ => "the operators are `+ - * / < <= > >= ==`",
         };
-        let error = Diagnostic::new(Code::Syntax, format!("there is no operator `{}`", pair.as_str()))
-            .at(span(pair), "")
-            .with_help(help);
+        let error =
+            Diagnostic::new(Code::Syntax, format!("there is no operator `{}`", pair.as_str()))
+                .at(span(pair), "")
+                .with_help(help);
         // An operator is looked at again by every caller that it binds too loosely for.
         if !self.errors.contains(&error) {
             self.errors.push(error);
