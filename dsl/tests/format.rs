@@ -1,6 +1,6 @@
 //! The standard layout: what it looks like, and that nothing gets lost.
 
-use sluice_dsl::{format, parse};
+use sluice_dsl::{format, lower, parse};
 
 const UNTIDY: &str = "\
 #!first line
@@ -13,7 +13,7 @@ fn phi ( x:[K] )->[K]{ let y = x*x   # square
   # result
   (y)+(1)
 }
-fn twice(x)={SPLIT
+fn twice(x){SPLIT}
 /// Two   words.
 ///
 /// Second paragraph.
@@ -78,14 +78,14 @@ recurrence test(
 
 #[test]
 fn an_untidy_text_becomes_tidy_and_stays_so() {
-    let untidy = UNTIDY.replace("={SPLIT", "{ ((x)) *2 }");
+    let untidy = UNTIDY.replace("{SPLIT}", "{ ((x)) *2 }");
     assert_eq!(format(&untidy).as_deref(), Ok(TIDY));
     assert_eq!(format(TIDY).as_deref(), Ok(TIDY));
 }
 
 #[test]
 fn every_comment_is_kept_once() {
-    let untidy = UNTIDY.replace("={SPLIT", "{ ((x)) *2 }");
+    let untidy = UNTIDY.replace("{SPLIT}", "{ ((x)) *2 }");
     let comments = |text: &str| {
         let ast = parse(text).expect("the text is valid");
         let mut found: Vec<String> =
@@ -95,6 +95,19 @@ fn every_comment_is_kept_once() {
     };
     let formatted = format(&untidy).expect("the text is valid");
     assert_eq!(comments(&formatted), comments(&untidy));
+}
+
+#[test]
+fn the_meaning_is_kept() {
+    let untidy = UNTIDY.replace("{SPLIT}", "{ ((x)) *2 }");
+    let steps = |text: &str| {
+        let programs = parse(text).and_then(|ast| lower(&ast)).expect("the text is valid");
+        programs[0].to_string()
+    };
+    assert_eq!(steps(TIDY), steps(&untidy));
+    // Without its parentheses the last line would continue the one before it.
+    let negative = "fn f(x) {\n    let y = x\n    (-y)\n}\nrecurrence r(x: [V]) -> o: [V] {\n    o = f(x)\n}\n";
+    assert_eq!(format(negative).as_deref(), Ok(negative));
 }
 
 #[test]
