@@ -68,3 +68,15 @@ fn scan_keeps_its_state_in_registers() {
         assert_eq!(count(&image.ptx, ".local"), 0, "{name}");
     }
 }
+
+#[test]
+fn every_statement_assembles() {
+    for kernel in statements() {
+        for (name, image, code) in assembled(&kernel) {
+            let time = image.building + image.lowering;
+            println!("{} {name}: {} registers, {time:?}", kernel.name, code.registers);
+            assert_eq!(code.stack_bytes, 0, "{} for {name} uses local memory", kernel.name);
+            assert!(code.warnings.is_empty(), "{} for {name}: {:?}", kernel.name, code.warnings);
+        }
+    }
+}

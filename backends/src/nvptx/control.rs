@@ -30,13 +30,15 @@ impl<'c> Emitter<'c, '_> {
                 rest = others;
             }
         };
+        let before = self.all_held();
         let end = b.repeat(zero, chunks, b.i32(1), &start, |chunk, values| {
             take(values);
             self.begin_chunk(chunk);
             self.statements(&role.body);
             self.kernel.carried.iter().flat_map(|t| self.registers(*t)).collect()
         });
-        self.forget();
+        // What the body computed and did not carry is gone.
+        self.hold_all(before);
         take(&end);
         let before_end = b.add(chunks, b.i32(-1));
         self.begin_chunk(b.like("llvm.intr.smax", &[before_end, zero]));

@@ -169,10 +169,9 @@ impl<'c> Emitter<'c, '_> {
                 self.store_matrices(at, Order::Wide, matrices);
                 continue;
             }
-            for (k, matrix) in matrices.iter().enumerate() {
+            for (k, pair) in self.transposes(matrices).into_iter().enumerate() {
                 let row = self.quad().plus(row + 8 * (k / 2));
                 let col = b.index_add(first, self.pair()).plus(8 * (k % 2));
-                let pair = self.transpose(*matrix);
                 let fits = b.both(
                     b.index_below(row, place.padded_rows),
                     b.index_below(col, place.padded_cols),

@@ -107,12 +107,17 @@ impl<'c, 'k> Emitter<'c, 'k> {
             warps: role.warps,
             role: number,
         });
-        self.forget();
+        self.hold_all(BTreeMap::new());
     }
 
-    /// Forgets all column tiles.
-    pub(super) fn forget(&self) {
-        self.registers.borrow_mut().clear();
+    /// The registers of all column tiles written so far.
+    pub(super) fn all_held(&self) -> BTreeMap<TileId, Vec<Val<'c>>> {
+        self.registers.borrow().clone()
+    }
+
+    /// Replaces the registers of all column tiles.
+    pub(super) fn hold_all(&self, registers: BTreeMap<TileId, Vec<Val<'c>>>) {
+        self.registers.replace(registers);
     }
 
     /// Gives the role its own budget of registers: at most what the block was started with is

@@ -87,10 +87,14 @@ impl<'c> Emitter<'c, '_> {
         ]);
     }
 
-    /// The transpose of an 8x8 matrix that is spread over a warp.
-    pub(super) fn transpose(&self, matrix: Val<'c>) -> Val<'c> {
+    /// The transposes of 8x8 matrices that are spread over a warp.
+    pub(super) fn transposes(&self, matrices: &[Val<'c>]) -> Vec<Val<'c>> {
+        let b = &self.b;
+        // Assembly text cannot be marked convergent in MLIR, and LLVM would copy it into both arms
+        // of a branch that not all lanes take alike. It does not copy code beside this barrier.
+        b.effect("nvvm.bar.warp.sync", &[b.i32(-1)], &[]);
         let text = "movmatrix.sync.aligned.m8n8.trans.b16 $0, $1;";
-        self.b.instruction(text, "=r,r", &[matrix], self.b.types.i32)
+        matrices.iter().map(|m| b.instruction(text, "=r,r", &[*m], b.types.i32)).collect()
     }
 
     /// First row of an operand's block that belongs to block `block` of `of`.

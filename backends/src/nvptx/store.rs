@@ -84,10 +84,9 @@ impl<'c> Emitter<'c, '_> {
         let b = &self.b;
         let packed = self.packed_as(store.src, param.dtype);
         let first = b.index_add(b.index_mul(self.warp(), 16), self.pair());
-        for (i, matrix) in packed.into_iter().enumerate() {
+        for (i, pair) in self.transposes(&packed).into_iter().enumerate() {
             let row = self.quad().plus(8 * (i / 2));
             let col = first.plus(8 * (i % 2));
-            let pair = self.transpose(matrix);
             b.when_some(self.goes(store, row, col), || {
                 b.store(pair, self.target_of(store, row, col));
             });

@@ -1,5 +1,9 @@
 //! Kernels written by hand, small and of the sizes that matter.
 
+mod statements;
+
+pub(crate) use statements::statements;
+
 use sluice_ir::dtype::Dtype;
 use sluice_ir::kernel::*;
 
