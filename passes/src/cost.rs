@@ -6,7 +6,7 @@
 //! pointwise      elements / scalar rate, or / special rate
 //! inverse, solve their flops
 //! loop           blocks * waves * (latency * dependent products + body flops of one instance)
-//! token level    the same, and its result through memory
+//! token level    the same, and its result through memory; loops over tokens are never chosen
 //! ```
 //!
 //! Parallel work is spread over all multiprocessors; a loop is serial. An exponent that may be
@@ -39,6 +39,9 @@ const TRIANGULAR: f64 = 50.0;
 const ON_ACCUMULATORS: f64 = 0.25;
 /// Bytes of an element that passes through memory.
 const BYTES: f64 = 4.0;
+
+/// Cost of a loop that takes one token at a time, beyond all others: chunked terms have none.
+const TOKEN_LOOP: f64 = 1e15;
 
 /// Operands below this extent do not fill a matrix instruction.
 const TENSOR_EXTENT: usize = 8;
@@ -160,7 +163,8 @@ impl Model {
         let unit = self.flop_rate([rows, rows, features]);
         let products = self.parallel(2.0 * pairs * per_pair, unit) + PRODUCT;
         if gate.zero {
-            return products;
+            // As a masked product, which is the form to prefer.
+            return 2.0 * products + self.scalar(me, 1.0);
         }
         let exponentials = self.special(pairs * gate.shape.features as f64);
         let scalings = pairs * (rows * features) as f64;
@@ -185,6 +189,9 @@ impl Model {
         let (_, core) = core_of(node).expect("the node is a history");
         let Core { a, l, p, c, d, .. } = core;
         let (a, l, p, c, d) = (array(a), array(l), array(p), array(c), array(d));
+        if c.shape.is_token_level() {
+            return TOKEN_LOOP;
+        }
         let (keys, values) = (c.shape.features, d.shape.features);
         let rows = a.shape.rows;
         let product =

@@ -6,8 +6,8 @@ use super::refusal::{Lifting, Refusal};
 use super::{Lifter, StateValues};
 use egg::Id;
 use sluice_ir::pointwise::Interval;
-use sluice_ir::seq::{Core, Leaf, LeafKind, Mask, Root, RootKind, Seq, Shape};
-use sluice_ir::step::{DimId, Sharing, StateId};
+use sluice_ir::seq::{Builder, Core, Leaf, LeafKind, Mask, Root, RootKind, Seq, Shape};
+use sluice_ir::step::{DimId, Rate, Sharing, StateId};
 use std::collections::BTreeSet;
 
 impl Lifter<'_> {
@@ -64,23 +64,27 @@ impl Lifter<'_> {
             Some(log) => {
                 let shape = Shape::token(1, self.builder.shape(log).features);
                 let log = self.builder.spread(log, shape);
-                self.neutral_at_padding(log)
+                self.neutral_at_padding(log, Neutral::Zero)
             }
         }
     }
 
-    /// The term, with 0 at padding tokens.
-    fn neutral_at_padding(&mut self, id: Id) -> Id {
+    /// The term, with what padding tokens must have: 0, or for values any finite number.
+    fn neutral_at_padding(&mut self, id: Id, neutral: Neutral) -> Id {
         let recurrence = self.recurrence;
         let kind = |name: &str| {
             let input = recurrence.inputs.iter().find(|i| i.name == name);
             match input.map(|i| i.rate) {
-                Some(sluice_ir::step::Rate::Token) => LeafKind::Token,
-                Some(sluice_ir::step::Rate::Model) => LeafKind::Model,
+                Some(Rate::Token) => LeafKind::Token,
+                Some(Rate::Model) => LeafKind::Model,
                 None => LeafKind::State,
             }
         };
-        if padding::is_zero_at_padding(&self.builder, &kind, id) {
+        let holds = match neutral {
+            Neutral::Zero => padding::is_zero_at_padding,
+            Neutral::Finite => padding::is_finite_at_padding,
+        };
+        if holds(&self.builder, &kind, id) {
             return id;
         }
         self.builder.add(Seq::Live([id]))
@@ -146,6 +150,15 @@ impl Lifter<'_> {
     }
 }
 
+/// What an operand of a core must be at padding tokens.
+#[derive(Clone, Copy)]
+enum Neutral {
+    /// Keys and log decays.
+    Zero,
+    /// What is multiplied with keys.
+    Finite,
+}
+
 /// Gathers the rows of a core's operands.
 struct Gather<'l, 'a> {
     lifter: &'l mut Lifter<'a>,
@@ -156,7 +169,7 @@ struct Gather<'l, 'a> {
 
 impl Gather<'_, '_> {
     /// `[T, n, width]` from one entry per row; no rows are one row of zeros.
-    fn weave(&mut self, rows: &[Option<Id>], width: usize) -> Id {
+    fn weave(&mut self, rows: &[Option<Id>], width: usize, neutral: Neutral) -> Id {
         let builder = &mut self.lifter.builder;
         let shape = Shape::token(1, width);
         let mut woven = None;
@@ -175,7 +188,7 @@ impl Gather<'_, '_> {
             let shape = builder.shape(all);
             return builder.zeros(shape);
         }
-        self.lifter.neutral_at_padding(all)
+        self.lifter.neutral_at_padding(all, neutral)
     }
 
     fn value(&self, symbol: Symbol) -> &Vector {
@@ -185,12 +198,12 @@ impl Gather<'_, '_> {
     fn keys_of(&mut self, symbols: &[Symbol], rows: &[(Id, Symbol)]) -> Id {
         let key = |s: &Symbol| rows.iter().find(|row| row.1 == *s).map(|row| row.0);
         let keys: Vec<_> = symbols.iter().map(key).collect();
-        self.weave(&keys, self.keys)
+        self.weave(&keys, self.keys, Neutral::Zero)
     }
 
     fn plain_values(&mut self, symbols: &[Symbol]) -> Id {
         let bases: Vec<_> = symbols.iter().map(|s| self.value(*s).base).collect();
-        self.weave(&bases, self.values)
+        self.weave(&bases, self.values, Neutral::Finite)
     }
 
     /// Readers and free parts of feedback rows.
@@ -210,7 +223,9 @@ impl Gather<'_, '_> {
             readers.push(reader);
             bases.push(value.base);
         }
-        Ok((self.weave(&readers, self.keys), self.weave(&bases, self.values)))
+        let p = self.weave(&readers, self.keys, Neutral::Finite);
+        let b = self.weave(&bases, self.values, Neutral::Finite);
+        Ok((p, b))
     }
 
     /// `[T, n, n]`: what feedback rows contribute to later ones of the same step.
@@ -222,14 +237,14 @@ impl Gather<'_, '_> {
             rows.push(Some(self.cat(&entries)));
         }
         let width = symbols.len().max(1);
-        self.weave(&rows, width)
+        self.weave(&rows, width, Neutral::Finite)
     }
 
     /// `[T, 1, n]` from `n` scalars.
     fn cat(&mut self, entries: &[Option<Id>]) -> Id {
         let builder = &mut self.lifter.builder;
         let shape = Shape::token(1, 1);
-        let scalar = |e: &Option<Id>, builder: &mut sluice_ir::seq::Builder| match e {
+        let scalar = |e: &Option<Id>, builder: &mut Builder| match e {
             None => builder.zeros(shape),
             Some(id) => builder.spread(*id, shape),
         };

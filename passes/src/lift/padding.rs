@@ -1,7 +1,8 @@
 //! What a term is at a token of padding, where every token leaf is 0.
 //!
-//! A padding token must write nothing and decay nothing. Where that does not follow from the zeros
-//! of the inputs, lifting asks for it with the operator `live`.
+//! A padding token must write nothing and decay nothing: its keys and its log decays must be 0, and
+//! its values finite, since 0 times them is added. Where that does not follow from the zeros of the
+//! inputs, lifting asks for it with the operator `live`.
 
 use egg::Id;
 use sluice_ir::pointwise::{Binary, Unary};
@@ -22,6 +23,15 @@ enum Padding {
 /// Whether every element of a token-level term is 0 at padding tokens.
 pub(super) fn is_zero_at_padding(builder: &Builder, leaves: &Leaves<'_>, id: Id) -> bool {
     at_padding(builder, leaves, id, &mut BTreeMap::new()) == Padding::Value(0.0)
+}
+
+/// Whether every element of a token-level term is a finite number at padding tokens.
+pub(super) fn is_finite_at_padding(builder: &Builder, leaves: &Leaves<'_>, id: Id) -> bool {
+    match at_padding(builder, leaves, id, &mut BTreeMap::new()) {
+        Padding::Value(v) => v.is_finite(),
+        Padding::Finite => true,
+        Padding::Any => false,
+    }
 }
 
 /// Finds the kind of a leaf.

@@ -31,15 +31,6 @@ pub(super) fn laws(sizes: Sizes) -> Vec<Law> {
         Law::new((family, ""), lhs, rhs, rounding).from(REFERENCE)
     };
     laws.push(
-        law(
-            "solve-add",
-            "(solve ?l (add ?x ?y))",
-            "(add (solve ?l ?x) (solve ?l ?y))",
-            Rounding::Reorders,
-        )
-        .over(&[l, x, Variable { name: "?y", ..x }]),
-    );
-    laws.push(
         law("solve-mm", "(solve ?l (mm ?x ?h))", "(mm (solve ?l ?x) ?h)", Rounding::Reorders).over(
             &[
                 l,
@@ -51,11 +42,6 @@ pub(super) fn laws(sizes: Sizes) -> Vec<Law> {
     laws.push(
         law("solve-inverse", "(solve ?l ?x)", "(mm (tinv ?l) ?x)", Rounding::Reorders)
             .when(&[Guard::NonZero("?l"), Guard::ManyRows("?l"), Guard::BlockLevel("?l")])
-            .over(&[l, x]),
-    );
-    laws.push(
-        law("solve-none", "(solve ?l ?x)", "?x", Rounding::Exact)
-            .when(&[Guard::Zero("?l")])
             .over(&[l, x]),
     );
     laws

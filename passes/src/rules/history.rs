@@ -31,8 +31,7 @@ impl Blocking {
             let guards = [Guard::TokenLevel("?g"), Guard::Zero("?w")];
             laws.push(self.law("block-read", self.read(true), &guards));
             laws.push(self.law("block-readt", self.read_transposed(true), &guards));
-            let fin = (format!("(fin {mask} {CORE})"), self.last());
-            laws.push(self.law("block-final", fin, &guards));
+            laws.extend(self.last().map(|sides| self.law("block-final", sides, &guards)));
         }
         let mut guards = vec![Guard::TokenLevel("?g"), Guard::Zero("?p"), Guard::Zero("?b")];
         if self.mask != Mask::Tincl {
@@ -40,8 +39,7 @@ impl Blocking {
         }
         laws.push(self.law("block-read-plain", self.read(false), &guards));
         laws.push(self.law("block-readt-plain", self.read_transposed(false), &guards));
-        let fin = (format!("(fin {mask} {CORE})"), self.last());
-        laws.push(self.law("block-final-plain", fin, &guards));
+        laws.extend(self.last().map(|sides| self.law("block-final-plain", sides, &guards)));
         if self.mask == self.mask.of_blocks() {
             let written = format!("(unblk {} (hz {mask} {}))", self.chunk, self.core());
             let sides = (format!("(hz {mask} {CORE})"), written);
@@ -96,8 +94,14 @@ impl Blocking {
         format!("(hist {} {})", self.mask.of_blocks(), self.core())
     }
 
-    fn last(&self) -> String {
-        format!("(fin {} {})", self.mask.of_blocks(), self.core())
+    /// The final state; after the last step it is the same for reads before and after a step, and
+    /// is written with `strict`.
+    fn last(&self) -> Option<(String, String)> {
+        if self.mask == Mask::Incl {
+            return None;
+        }
+        let blocked = format!("(fin {} {})", self.mask.of_blocks(), self.core());
+        Some((format!("(fin {} {CORE})", self.mask), blocked))
     }
 
     /// The values of the feedback rows, in blocks.

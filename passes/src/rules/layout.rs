@@ -39,12 +39,6 @@ pub(super) fn laws(sizes: Sizes) -> Vec<Law> {
     laws.push(select.when(&operands.map(Guard::Blockable)).over(&operands.map(token)));
     laws.extend(products_with_constants(c));
     laws.extend(features(c));
-    if let Some(block) = sizes.sub_block {
-        let (lhs, rhs) =
-            (format!("(unblk {} (blk {c} ?x))", c / block), format!("(blk {block} ?x)"));
-        let moved = law(("blk-subblock", ""), lhs, rhs).when(&[Guard::TokenLevel("?x")]);
-        laws.push(moved.over(&[token("?x")]));
-    }
     laws
 }
 

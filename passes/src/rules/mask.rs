@@ -8,41 +8,31 @@ pub(super) fn laws(sizes: Sizes) -> Vec<Law> {
     let mut laws = vec![];
     for mask in Mask::ALL {
         for steps in sizes.grains() {
-            laws.extend(repeated(*mask, steps));
+            laws.push(repeated(*mask, steps));
         }
         laws.push(running_sum(*mask, sizes.chunk));
     }
     laws
 }
 
-/// A mask of what is masked already.
-fn repeated(mask: Mask, steps: usize) -> [Law; 3] {
-    let law = |family, masked: &str| {
-        Law::new(
-            (family, &format!("{mask}-{steps}")),
-            format!("(mask {mask} {steps} {masked})"),
-            masked,
-            Rounding::Exact,
-        )
-        .from("a mask twice is the mask once")
-    };
+/// Scores are masked already. Masked products and segments are in the classes of scores, so this
+/// one law serves them too.
+fn repeated(mask: Mask, steps: usize) -> Law {
+    let score = format!("(score {mask} ?p ?a ?g)");
     let rows = Extent::Steps(steps);
-    let gate = Variable::gate("?g", steps, steps, Extent::Keys);
-    let scores = Variable::new("?x", steps, Extent::Is(steps), Extent::Is(steps));
-    [
-        law("mask-score", &format!("(score {mask} ?p ?a ?g)"))
-            .when(&[Guard::Rows("?g", steps)])
-            .over(&[
-                Variable::new("?p", steps, rows, Extent::Keys),
-                Variable::new("?a", steps, rows, Extent::Keys),
-                gate,
-            ]),
-        law("mask-seg", &format!("(mul (seg {mask} ?g) ?x)"))
-            .when(&[Guard::Rows("?g", steps), Guard::Rows("?x", steps)])
-            .over(&[Variable::gate("?g", steps, steps, Extent::Is(1)), scores]),
-        law("mask-mask", &format!("(mask {mask} {steps} ?x)"))
-            .over(&[Variable::new("?x", steps, rows, rows)]),
-    ]
+    Law::new(
+        ("mask-score", &format!("{mask}-{steps}")),
+        format!("(mask {mask} {steps} {score})"),
+        score,
+        Rounding::Exact,
+    )
+    .when(&[Guard::Rows("?g", steps)])
+    .over(&[
+        Variable::new("?p", steps, rows, Extent::Keys),
+        Variable::new("?a", steps, rows, Extent::Keys),
+        Variable::gate("?g", steps, steps, Extent::Keys),
+    ])
+    .from("definition of score")
 }
 
 /// Masked scores of ones are the mask itself, and its product is a running sum.

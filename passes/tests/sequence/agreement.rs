@@ -3,10 +3,11 @@
 use crate::programs;
 use crate::random::Random;
 use sluice_ir::problem::{Array, Arrays, Problem};
-use sluice_ir::seq::{self, Term};
+use sluice_ir::seq::{self, Array3, LeafKind, Mask, Seq, Term, Values};
 use sluice_ir::step::{self, Rate, Recurrence, Sharing};
 use sluice_ir::target::{TARGETS, Target};
 use sluice_passes::{ChunkOptions, Chunked, Stop, chunk, lift};
+use std::collections::BTreeMap;
 
 /// Relative RMS difference that f64 sums of these lengths may show.
 const TOLERANCE: f64 = 1e-12;
@@ -115,5 +116,178 @@ fn chunked_terms_agree_with_the_step() {
             let error = difference(&found, &reference);
             assert!(error <= TOLERANCE, "{name}, chunk {length}: {error:.1e}");
         }
+    }
+}
+
+/// Random values for the leaves of a term, for one sequence and head.
+pub(crate) fn values(term: &Term, tokens: usize, live: usize) -> Values {
+    let mut random = Random::new("values");
+    let mut leaves = BTreeMap::new();
+    for (name, leaf) in term.leaves() {
+        let shape = leaf.shape;
+        let (lo, hi) = (leaf.range.lo.max(-1.0), leaf.range.hi.min(1.0));
+        let extents = [shape.blocks.count(tokens), shape.rows, shape.features];
+        let array = Array3::from_fn(extents, |t, _, _| {
+            let x = random.between(lo, hi);
+            let reset = leaf.range.hi == 0.0 && random.unit() < 0.15;
+            match leaf.kind {
+                LeafKind::Token if t >= live => 0.0,
+                _ => {
+                    if reset {
+                        f64::NEG_INFINITY
+                    } else {
+                        x
+                    }
+                }
+            }
+        });
+        leaves.insert(name.to_string(), array);
+    }
+    Values { tokens, live, leaves }
+}
+
+/// Largest relative RMS difference of the roots of two terms on the same values.
+pub(crate) fn difference_of_terms(found: &Term, reference: &Term, values: &Values) -> f64 {
+    let arrays = |term: &Term| -> Arrays {
+        let of = |(name, array): (String, Array3)| {
+            // Outputs of padding tokens mean nothing.
+            let kept = if array.blocks == values.tokens { values.live } else { array.blocks };
+            let shape = vec![kept, array.rows, array.features];
+            let data = array.data[..shape.iter().product()].to_vec();
+            (name, Array { shape, data })
+        };
+        seq::eval(term, values).into_iter().map(of).collect()
+    };
+    difference(&arrays(found), &arrays(reference))
+}
+
+/// The same history run from right to left: a lifted term with the transposed masks, where reads
+/// after the step become reads with `after`.
+pub(crate) fn reversed(term: &Term, after: Mask) -> Term {
+    let text = term.to_string();
+    let text = text.replace("(hist strict", "(hist tstrict").replace("(hz strict", "(hz tstrict");
+    let text = text.replace("(hist incl", &format!("(hist {after}"));
+    let text = text.replace("(fin strict", &format!("(fin {after}"));
+    Term::parse(&text).expect("only masks were replaced")
+}
+
+/// Programs whose reversed histories are tested, with the mask of reads after the step: histories
+/// with feedback are read strictly.
+pub(crate) const REVERSED: &[(&str, Mask)] = &[
+    ("linear", Mask::Tincl),
+    ("linear", Mask::Tstrict),
+    ("scalar decay", Mask::Tincl),
+    ("scalar decay", Mask::Tstrict),
+    ("key decay", Mask::Tincl),
+    ("key decay", Mask::Tstrict),
+    ("value decay", Mask::Tincl),
+    ("value decay", Mask::Tstrict),
+    ("delta", Mask::Tstrict),
+    ("vector-gated delta", Mask::Tstrict),
+    ("diagonal plus low rank", Mask::Tstrict),
+    ("reads everywhere", Mask::Tstrict),
+    ("scalar decay read along values", Mask::Tincl),
+    ("scalar decay read along values", Mask::Tstrict),
+    ("value decay read along values", Mask::Tincl),
+    ("value decay read along values", Mask::Tstrict),
+    ("cumulative sum", Mask::Tincl),
+    ("cumulative sum", Mask::Tstrict),
+];
+
+#[test]
+fn chunked_reversed_histories_agree_with_token_level_ones() {
+    for (name, after) in REVERSED {
+        let term = reversed(&lifted(&programs::named(name)), *after);
+        let values = values(&term, 64, 51);
+        for (length, sub_block) in [(16, None), (32, Some(16)), (64, Some(16))] {
+            let chunked =
+                chunk(&term, &options(length, sub_block)).expect("the program has a form");
+            let error = difference_of_terms(&chunked.term, &term, &values);
+            assert!(error <= TOLERANCE, "{name} {after}, chunk {length}: {error:.1e}");
+        }
+    }
+}
+
+/// Strictly before a step in reversed time is strictly after it.
+#[test]
+fn reversed_histories_run_the_step_backwards_in_time() {
+    for name in ["read before with bonus"] {
+        let term = lifted(&programs::named(name));
+        let forward = values(&term, 40, 40);
+        let mut backward = forward.clone();
+        let flipped =
+            |a: &Array3| Array3::from_fn(a.shape(), |n, r, c| a.at(a.blocks - 1 - n, r, c));
+        backward.leaves.values_mut().for_each(|array| *array = flipped(array));
+        let (there, back) =
+            (seq::eval(&term, &forward), seq::eval(&reversed(&term, Mask::Tstrict), &backward));
+        for (root, array) in &there {
+            let found = flipped(&back[root]);
+            let error = array.data.iter().zip(&found.data).map(|(x, y)| (x - y).abs());
+            assert!(error.fold(0.0, f64::max) <= TOLERANCE, "{name} {root}");
+        }
+    }
+}
+
+/// Padding at the end changes nothing that exists.
+#[test]
+fn padding_changes_nothing() {
+    for recurrence in programs::all() {
+        let term = lifted(&recurrence);
+        let long = values(&term, 96, 41);
+        let mut short = long.clone();
+        short.tokens = 41;
+        for (name, leaf) in term.leaves() {
+            if leaf.kind == LeafKind::Token {
+                let array = short.leaves.get_mut(&**name).expect("every leaf has values");
+                array.blocks = 41;
+                array.data.truncate(41 * array.rows * array.features);
+            }
+        }
+        let reference = seq::eval(&term, &short);
+        let chunked = chunked(&recurrence, &options(32, Some(16))).term;
+        for padded in [seq::eval(&term, &long), seq::eval(&chunked, &long)] {
+            for root in term.roots() {
+                let (found, reference) = (&padded[&root.name].data, &reference[&root.name].data);
+                let error = reference.iter().zip(found).map(|(x, y)| (x - y).abs());
+                let worst = error.fold(0.0, f64::max);
+                assert!(worst <= 1e-11, "{} {}: {worst:.1e}", recurrence.name, root.name);
+                assert!(!found[..reference.len()].iter().any(|x| x.is_nan()), "{}", root.name);
+            }
+        }
+    }
+}
+
+/// The initial state is the declared one where the caller gives none.
+#[test]
+fn states_start_from_their_declared_value() {
+    let mut recurrence = programs::named("gated delta");
+    recurrence.states[0].init = 0.25;
+    let problem = problem();
+    let mut arrays = inputs(&recurrence, &problem);
+    arrays.remove("S");
+    let reference = step::eval(&recurrence, &problem, &arrays);
+    let chunked = chunked(&recurrence, &options(16, None));
+    let error = difference(&seq::run(&chunked.term, &problem, &arrays), &reference);
+    assert!(error <= TOLERANCE, "{error:.1e}");
+}
+
+/// A normaliser with the keys of a state is one more column of it.
+#[test]
+fn a_normaliser_shares_its_states_loop() {
+    let normalised = chunked(&programs::named("normalised"), &options(64, None));
+    assert_eq!(normalised.chunk_loops, 1, "{}", normalised.term);
+    assert!(normalised.term.nodes().iter().any(|n| matches!(n, Seq::Cat(_))));
+    let passes = chunked(&programs::named("two passes"), &options(64, None));
+    assert_eq!(passes.chunk_loops, 2, "{}", passes.term);
+}
+
+#[test]
+fn chunking_is_repeatable() {
+    let text = |name| chunked(&programs::named(name), &options(64, Some(16))).term.to_string();
+    for name in ["reads everywhere", "normalised"] {
+        let first = text(name);
+        assert_eq!(first, text(name));
+        let parsed = Term::parse(&first).expect("printed terms are legal");
+        assert_eq!(parsed.to_string(), first);
     }
 }

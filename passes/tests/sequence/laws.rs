@@ -126,11 +126,17 @@ impl<'a> Instance<'a> {
         assert_eq!(left.shape(), right.shape(), "{}", self.law.name);
         let error = |(x, y): (&f64, &f64)| {
             // Both may be undefined at the same place, as a logarithm of a negative number is.
-            if x == y || (x.is_nan() && y.is_nan()) { 0.0 } else { (x - y).abs() / x.abs().max(1.0) }
+            if x == y || (x.is_nan() && y.is_nan()) {
+                0.0
+            } else {
+                (x - y).abs() / x.abs().max(1.0)
+            }
         };
-        left.data.iter().zip(&right.data).map(error).fold(0.0, |a: f64, b| {
-            if b.is_nan() { f64::INFINITY } else { a.max(b) }
-        })
+        left.data
+            .iter()
+            .zip(&right.data)
+            .map(error)
+            .fold(0.0, |a: f64, b| if b.is_nan() { f64::INFINITY } else { a.max(b) })
     }
 }
 

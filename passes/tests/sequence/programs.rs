@@ -240,6 +240,49 @@ fn diagonal_plus_low_rank() -> Recurrence {
     p.finish()
 }
 
+/// A plain state that is read along its values, with one decay.
+fn read_along_values(name: &str, decay: impl Fn(&mut Step, NodeId) -> NodeId) -> Recurrence {
+    let mut p = Step::new(name);
+    let [k, v, r] = [p.token("k", "K"), p.token("v", "V"), p.token("r", "V")];
+    let s = p.state("S", "KV");
+    let d = decay(&mut p, s);
+    let write = p.outer(k, v);
+    let next = p.add(d, write);
+    let o = p.dot(next, r, "V");
+    p.update("S", next);
+    p.output("o", o);
+    p.finish()
+}
+
+/// A plain state that is read along both sides before the step.
+fn read_before(name: &str, decay: impl Fn(&mut Step, NodeId) -> NodeId) -> Recurrence {
+    let mut p = Step::new(name);
+    let [q, k] = [p.token("q", "K"), p.token("k", "K")];
+    let [v, r] = [p.token("v", "V"), p.token("r", "V")];
+    let s = p.state("S", "KV");
+    let d = decay(&mut p, s);
+    let write = p.outer(k, v);
+    let next = p.add(d, write);
+    let along_keys = p.dot(q, s, "K");
+    let along_values = p.dot(s, r, "V");
+    p.update("S", next);
+    p.output("along_keys", along_keys);
+    p.output("along_values", along_values);
+    p.finish()
+}
+
+/// The sum of all earlier tokens.
+fn exclusive_sum() -> Recurrence {
+    let mut p = Step::new("exclusive sum");
+    let x = p.token("x", "K");
+    let z = p.state("z", "K");
+    let next = p.add(z, x);
+    let o = p.mul(x, z);
+    p.update("z", next);
+    p.output("o", o);
+    p.finish()
+}
+
 fn two_reflections() -> Recurrence {
     let mut p = Step::new("two reflections");
     let [q, v, u] = [p.token("q", "K"), p.token("v", "V"), p.token("u", "V")];
@@ -476,6 +519,11 @@ pub(crate) fn all() -> Vec<Recurrence> {
         delta("vector-gated delta", gated("K")),
         diagonal_plus_low_rank(),
         two_reflections(),
+        read_along_values("scalar decay read along values", gated("")),
+        read_along_values("value decay read along values", gated("V")),
+        read_before("scalar decay read before", gated("")),
+        read_before("value decay read before", gated("V")),
+        exclusive_sum(),
         feedback_along_values(),
         reads_everywhere(),
         normalised(),
