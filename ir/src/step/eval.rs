@@ -223,10 +223,26 @@ fn compute(op: &Op, plan: &Plan, values: &[Vec<f64>], out: &mut [f64]) {
 
 fn pointwise(plan: &Plan, [a, b]: [&[f64]; 2], out: &mut [f64], f: impl Fn(f64, f64) -> f64) {
     let (sa, sb) = (plan.operands[0], plan.operands[1]);
-    for row in 0..plan.rows {
-        for (col, o) in out[row * plan.cols..(row + 1) * plan.cols].iter_mut().enumerate() {
-            *o = f(a[row * sa.row + col * sa.col], b[row * sb.row + col * sb.col]);
-        }
+    for (row, out) in out.chunks_exact_mut(plan.cols).enumerate() {
+        let (a, b) = (&a[row * sa.row..], &b[row * sb.row..]);
+        along_row((a, sa.col), (b, sb.col), out, |o, x, y| *o = f(x, y));
+    }
+}
+
+/// Applies `f` to each element of a row and the operands' elements that belong to it; an operand is its
+/// data from the row's first element, and its stride. The usual strides get loops without index
+/// arithmetic.
+fn along_row(
+    (a, sa): (&[f64], usize),
+    (b, sb): (&[f64], usize),
+    out: &mut [f64],
+    f: impl Fn(&mut f64, f64, f64),
+) {
+    match (sa, sb) {
+        (0, 1) => out.iter_mut().zip(b).for_each(|(o, y)| f(o, a[0], *y)),
+        (1, 0) => out.iter_mut().zip(a).for_each(|(o, x)| f(o, *x, b[0])),
+        (1, 1) => out.iter_mut().zip(a).zip(b).for_each(|((o, x), y)| f(o, *x, *y)),
+        _ => out.iter_mut().enumerate().for_each(|(i, o)| f(o, a[i * sa], b[i * sb])),
     }
 }
 
@@ -255,11 +271,9 @@ fn dot(plan: &Plan, [a, b]: [&[f64]; 2], out: &mut [f64]) {
     out.fill(0.0);
     // The summed dimension is outermost so that the inner loop walks along rows of a matrix.
     for n in 0..plan.sum {
-        for row in 0..plan.rows {
+        for (row, out) in out.chunks_exact_mut(plan.cols).enumerate() {
             let (a, b) = (&a[n * sa.sum + row * sa.row..], &b[n * sb.sum + row * sb.row..]);
-            for (col, o) in out[row * plan.cols..(row + 1) * plan.cols].iter_mut().enumerate() {
-                *o += a[col * sa.col] * b[col * sb.col];
-            }
+            along_row((a, sa.col), (b, sb.col), out, |o, x, y| *o += x * y);
         }
     }
 }
