@@ -25,7 +25,8 @@ pub struct ChunkOptions {
 
 impl ChunkOptions {
     fn sizes(&self) -> Sizes {
-        let cuts = |block: &usize| *block > 1 && *block < self.chunk && self.chunk % block == 0;
+        let cuts =
+            |block: &usize| *block > 1 && *block < self.chunk && self.chunk.is_multiple_of(*block);
         Sizes { chunk: self.chunk, sub_block: self.sub_block.filter(cuts) }
     }
 

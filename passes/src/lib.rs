@@ -9,6 +9,7 @@
 
 mod chunk;
 mod cost;
+mod explain;
 mod extract;
 mod lift;
 pub mod rules;
@@ -16,5 +17,6 @@ mod saturate;
 pub mod schedule;
 
 pub use chunk::{ChunkOptions, Chunked, chunk, chunk_with};
+pub use explain::{Derivation, DerivationStep, explain};
 pub use lift::lift;
 pub use saturate::{Saturation, Stop};

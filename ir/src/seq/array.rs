@@ -167,7 +167,8 @@ impl Array3 {
             };
             let upper = any(true);
             let diagonal = (0..l.rows).any(|i| entry(i, i) != 0.0);
-            assert!(!diagonal && !(upper && any(false)), "L must be strictly triangular");
+            assert!(!diagonal, "L must be strictly triangular");
+            assert!(!upper || !any(false), "L must be triangular");
             for k in 0..l.rows {
                 let i = if upper { l.rows - 1 - k } else { k };
                 for v in 0..b.features {

@@ -266,7 +266,9 @@ fn pointwise(node: &Seq, of: &dyn Fn(Id) -> Facts) -> ArrayFacts {
         }
         _ => {
             let x = *of(node.operands()[0]).array();
-            assert!(matches!(x.shape.blocks, Blocks::Tokens { per } if x.shape.rows % per == 0));
+            assert!(
+                matches!(x.shape.blocks, Blocks::Tokens { per } if x.shape.rows.is_multiple_of(per))
+            );
             known(x.shape, with_zero(x.range), x.zero)
         }
     }
@@ -390,7 +392,7 @@ fn layout(node: &Seq, of: &dyn Fn(Id) -> Facts) -> ArrayFacts {
         }
         Seq::Bget([c, _]) => {
             let c = of(*c).count();
-            assert!(s.rows % c == 0 && s.features % c == 0, "{node}: {s}");
+            assert!(s.rows.is_multiple_of(c) && s.features.is_multiple_of(c), "{node}: {s}");
             Shape { blocks: cut(node, c, s), rows: s.rows / c, features: s.features / c }
         }
         Seq::Rows([i, n, _]) => {

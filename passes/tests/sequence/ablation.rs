@@ -11,12 +11,12 @@ use std::collections::BTreeSet;
 const RISE: f64 = 1e-6;
 
 /// A lifted program at sizes where matrix units count.
-fn large(name: &str) -> Term {
+pub(crate) fn large(name: &str) -> Term {
     let extents = [("K", 128), ("V", 128), ("M", 64)].map(|(n, size)| (n.to_owned(), size));
     lift(&programs::named(name), &extents.into()).expect("the program lifts")
 }
 
-/// Lifted programs, reversed histories, and single operators.
+/// Lifted programs and reversed histories.
 fn terms() -> Vec<Term> {
     let programs = programs::all().into_iter().map(|r| large(&r.name));
     let reversed = REVERSED.iter().map(|(name, after)| reversed(&large(name), *after));

@@ -3,6 +3,7 @@
 
 mod ablation;
 mod agreement;
+mod explanations;
 mod laws;
 mod programs;
 mod random;
