@@ -135,7 +135,8 @@ fn encode<T: npyz::AutoSerialize>(
     shape: &[u64],
     elements: impl Iterator<Item = T>,
 ) -> io::Result<()> {
-    let mut npy = npyz::WriteOptions::new().default_dtype().shape(shape).writer(writer).begin_nd()?;
+    let mut npy =
+        npyz::WriteOptions::new().default_dtype().shape(shape).writer(writer).begin_nd()?;
     npy.extend(elements)?;
     npy.finish()
 }

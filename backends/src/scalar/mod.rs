@@ -46,7 +46,7 @@ mod scan;
 mod workspace;
 
 pub use jit::{Jit, jit};
-pub use object::{ObjectFile, object};
+pub use object::{ObjectFile, llvm_version, object};
 pub use workspace::WORKSPACE_ALIGN;
 
 /// The arithmetic of intermediate values, accumulators included.
@@ -72,10 +72,4 @@ impl Options {
     pub fn exact(precision: Precision) -> Self {
         Self { precision, round_tiles: false }
     }
-}
-
-/// Version of the LLVM that is linked in, as `22.1.8`.
-pub fn llvm_version() -> String {
-    let (major, minor, patch) = inkwell::support::get_llvm_version();
-    format!("{major}.{minor}.{patch}")
 }

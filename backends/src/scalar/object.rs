@@ -80,3 +80,9 @@ pub(super) fn llvm_failed(reason: &str) -> Diagnostic {
     Diagnostic::new(Code::ToolFailed, format!("LLVM cannot make code for this machine: {reason}"))
         .with_help("`sluice doctor` shows which LLVM is in use")
 }
+
+/// The version of LLVM in this build, as in `22.1.8`.
+pub fn llvm_version() -> String {
+    let (major, minor, patch) = inkwell::support::get_llvm_version();
+    format!("{major}.{minor}.{patch}")
+}
