@@ -88,14 +88,18 @@ pub fn native(_: &Checked, _: Dtype) -> Result<Run, Diagnostic> {
 pub fn on_device(recurrence: &Recurrence, build: &Build<'_>) -> Result<Run, Vec<Diagnostic>> {
     use crate::kernels::{CHUNKS, kernels};
     use crate::package::package;
-    use crate::{files, tool};
+    use crate::{Scheduled, files, tool};
     use sluice_runtime::{Device, Program};
     let device = Device::open().map_err(|e| vec![e])?;
     let term = sluice_passes::lift(recurrence, build.extents)?;
-    let kernels = kernels(recurrence, &term, build, CHUNKS, &mut |_, _| {})?;
+    let scheduled = Scheduled {
+        recurrence: recurrence.clone(),
+        extents: build.extents.clone(),
+        kernels: kernels(recurrence, &term, build, CHUNKS, &mut |_, _| {})?,
+    };
     let load = || {
         let ptxas = tool::ptxas()?;
-        let package = package(recurrence, &kernels, build, ptxas.as_deref(), &mut |_, _| {})?;
+        let package = package(&scheduled, build.target, ptxas.as_deref(), &mut |_, _| {})?;
         let folder = tempfile::tempdir().map_err(|e| {
             Diagnostic::new(Code::File, format!("cannot make a temporary folder: {e}"))
                 .with_help("the folder for temporary files must be writable")

@@ -65,9 +65,7 @@ pub fn kernels(
     let (_, scan) = scan(recurrence, term, build, chunks, seen)?;
     let step = schedule::step(recurrence, build, true).map_err(|e| vec![e])?;
     let cpu = step_loop(recurrence, build, Dtype::F32).map_err(|e| vec![e])?;
-    let kernels = Kernels { gpu: vec![step, scan], cpu };
-    seen("kernels", &kernels);
-    Ok(kernels)
+    Ok(Kernels { gpu: vec![step, scan], cpu })
 }
 
 /// The fused scan with the first of the chunk lengths whose tiles fit the target.
@@ -85,7 +83,7 @@ pub fn scan(
     let mut refusal = Vec::new();
     for &chunk in chunks {
         let chunked = sluice_passes::chunk(term, &chunk_options(build.target, chunk))?;
-        seen("chunked", &chunked.term.expression());
+        seen("chunked", &chunked.term);
         match schedule::fused_scan(recurrence, &chunked.term, build, chunk) {
             Ok(kernel) => return Ok((chunked, kernel)),
             Err(error) if error.code == Code::TooLarge => refusal = vec![error],

@@ -9,6 +9,7 @@
 
 pub mod execute;
 pub mod extents;
+pub mod figures;
 pub mod files;
 pub mod infer;
 pub mod kernels;
@@ -21,9 +22,11 @@ pub mod tool;
 pub mod verify;
 
 use extents::Extents;
+use kernels::Kernels;
 use package::Package;
 use sluice_ir::diagnostic::Diagnostic;
 use sluice_ir::dtype::Dtype;
+use sluice_ir::step::Recurrence;
 use sluice_ir::target::Target;
 use sluice_passes::schedule::Build;
 use std::fmt::Display;
@@ -49,6 +52,17 @@ pub struct Options<'a> {
     pub ptxas: Option<&'a Path>,
 }
 
+/// A program in its last form before code.
+#[derive(Clone, Debug)]
+pub struct Scheduled {
+    /// The step form.
+    pub recurrence: Recurrence,
+    /// Sizes of all dimensions.
+    pub extents: Extents,
+    /// The kernels.
+    pub kernels: Kernels,
+}
+
 /// Compiles one recurrence from source text to the files of a build.
 ///
 /// # Errors
@@ -59,16 +73,30 @@ pub fn compile(
     options: &Options<'_>,
     seen: Observer<'_>,
 ) -> Result<Package, Vec<Diagnostic>> {
+    let scheduled = schedule(source, options, seen)?;
+    package::package(&scheduled, options.target, options.ptxas, seen).map_err(|e| vec![e])
+}
+
+/// Compiles one recurrence from source text to kernels, in five stages; what follows is spelling.
+///
+/// # Errors
+///
+/// As for [`compile`].
+pub fn schedule(
+    source: &str,
+    options: &Options<'_>,
+    seen: Observer<'_>,
+) -> Result<Scheduled, Vec<Diagnostic>> {
     let ast = sluice_dsl::parse(source)?;
     seen("ast", &format_args!("{ast:#?}"));
     let recurrence = program::select(sluice_dsl::lower(&ast)?, options.recurrence)?;
     seen("step", &recurrence);
     let extents = extents::bind(&recurrence, options.extents)?;
     let term = sluice_passes::lift(&recurrence, &extents)?;
-    seen("sequence", &term.expression());
-    let build = options.build(&extents);
-    let kernels = kernels::kernels(&recurrence, &term, &build, options.chunks, seen)?;
-    package::package(&recurrence, &kernels, &build, options.ptxas, seen).map_err(|e| vec![e])
+    seen("sequence", &term);
+    let kernels = kernels::kernels(&recurrence, &term, &options.build(&extents), options.chunks, seen)?;
+    seen("kernels", &kernels);
+    Ok(Scheduled { recurrence, extents, kernels })
 }
 
 impl Options<'_> {

@@ -1,14 +1,11 @@
 //! From kernels to the files of a build.
 
-use crate::Observer;
+use crate::{Observer, Scheduled};
 use crate::files::Files;
-use crate::kernels::Kernels;
 use sluice_ir::artifact::{MANIFEST_VERSION, Manifest, Variant};
 use sluice_ir::diagnostic::Diagnostic;
 use sluice_ir::kernel::Checked;
-use sluice_ir::step::Recurrence;
 use sluice_ir::target::Target;
-use sluice_passes::schedule::Build;
 use std::path::Path;
 
 /// What a build makes.
@@ -29,24 +26,23 @@ pub const MANIFEST_FILE: &str = "manifest.json";
 ///
 /// Those of the tools: one fails, or a temporary file cannot be written.
 pub fn package(
-    recurrence: &Recurrence,
-    kernels: &Kernels,
-    build: &Build<'_>,
+    scheduled: &Scheduled,
+    target: &Target,
     ptxas: Option<&Path>,
     seen: Observer<'_>,
 ) -> Result<Package, Diagnostic> {
     let mut files = Files::new();
     let mut variants = Vec::new();
-    for kernel in &kernels.gpu {
-        variants.extend(variant(kernel, build.target, ptxas, &mut files, seen)?);
+    for kernel in &scheduled.kernels.gpu {
+        variants.extend(variant(kernel, target, ptxas, &mut files, seen)?);
     }
-    embedded(recurrence, &kernels.cpu, build, &mut files, seen)?;
+    embedded(scheduled, &mut files, seen)?;
     let manifest = Manifest {
         manifest_version: MANIFEST_VERSION,
         compiler: format!("sluice {}", env!("CARGO_PKG_VERSION")),
-        program: recurrence.name.clone(),
-        doc: recurrence.doc.clone(),
-        dims: build.extents.clone(),
+        program: scheduled.recurrence.name.clone(),
+        doc: scheduled.recurrence.doc.clone(),
+        dims: scheduled.extents.clone(),
         variants,
     };
     let text = serde_json::to_string_pretty(&manifest).expect("a manifest is plain data") + "\n";
@@ -116,35 +112,27 @@ fn variant(
 /// The object file and the header of the CPU's kernel.
 #[cfg(feature = "scalar")]
 fn embedded(
-    recurrence: &Recurrence,
-    kernel: &Checked,
-    build: &Build<'_>,
+    scheduled: &Scheduled,
     files: &mut Files,
     seen: Observer<'_>,
 ) -> Result<(), Diagnostic> {
     use sluice_backends::package::{Header, header};
     use sluice_backends::scalar::{Options, Precision, WORKSPACE_ALIGN, object};
-    let object = object(kernel, Options::exact(Precision::F32))?;
+    let Scheduled { recurrence, extents, kernels } = scheduled;
+    let object = object(&kernels.cpu, Options::exact(Precision::F32))?;
     seen("object", &object.symbol);
     let about = Header {
         doc: &recurrence.doc,
-        dims: build.extents,
+        dims: extents,
         workspace_bytes: object.workspace_bytes,
         workspace_align: WORKSPACE_ALIGN,
     };
-    let text = header(kernel, about);
-    files.insert(format!("{}.h", recurrence.name), text.into_bytes());
+    files.insert(format!("{}.h", recurrence.name), header(&kernels.cpu, about).into_bytes());
     files.insert(format!("{}.o", recurrence.name), object.bytes);
     Ok(())
 }
 
 #[cfg(not(feature = "scalar"))]
-fn embedded(
-    _: &Recurrence,
-    _: &Checked,
-    _: &Build<'_>,
-    _: &mut Files,
-    _: Observer<'_>,
-) -> Result<(), Diagnostic> {
+fn embedded(_: &Scheduled, _: &mut Files, _: Observer<'_>) -> Result<(), Diagnostic> {
     Ok(())
 }

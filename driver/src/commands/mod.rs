@@ -110,16 +110,26 @@ pub(crate) fn run() -> ExitCode {
 }
 
 fn status(result: Result<(), Failure>) -> ExitCode {
-    let message = match result {
-        Ok(()) => return ExitCode::SUCCESS,
-        Err(Failure::Check) => return ExitCode::from(CHECK_FAILED),
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure::Check) => ExitCode::from(CHECK_FAILED),
         // The reader has seen enough.
-        Err(Failure::Output(e)) if e.kind() == io::ErrorKind::BrokenPipe => return ExitCode::SUCCESS,
-        Err(Failure::Output(e)) => format!("error: cannot write the output: {e}\n"),
-        Err(Failure::User(errors, source)) => render(&errors, source.as_ref(), error_style()),
-    };
-    let _ = io::stderr().write_all(message.as_bytes());
-    ExitCode::FAILURE
+        Err(Failure::Output(e)) if e.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(Failure::Output(e)) => {
+            let message = format!("cannot write the output: {e}");
+            show(&[Diagnostic::new(Code::File, message).with_help("is the disk full?")], None);
+            ExitCode::FAILURE
+        }
+        Err(Failure::User(errors, source)) => {
+            show(&errors, source.as_ref());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Renders diagnostics on standard error; nothing is left to do if that is closed.
+fn show(errors: &[Diagnostic], source: Option<&Source>) {
+    let _ = io::stderr().write_all(render(errors, source, error_style()).as_bytes());
 }
 
 fn error_style() -> Style {

@@ -1,6 +1,6 @@
 //! `sluice verify`: every stage of a program against its definition.
 
-use super::{Failure, ProgramArguments, TargetArguments, progress};
+use super::{Failure, ProgramArguments, TargetArguments, progress, show};
 use sluice::program::recurrences;
 use sluice::source::Source;
 use sluice::verify::{Check, Options, ProgramReport, SHAPE_COUNT, verify};
@@ -40,8 +40,15 @@ pub(super) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<(), Fail
     let mut reports = Vec::new();
     for (source, recurrence) in programs {
         bar.set_message(recurrence.name.clone());
-        let report = verify(&recurrence, options, &mut |_| bar.inc(1))
-            .map_err(|errors| Failure::User(errors, Some(source)))?;
+        let report = match verify(&recurrence, options, &mut |_| bar.inc(1)) {
+            Ok(report) => report,
+            Err(errors) if arguments.all => {
+                // One refused program must not hide what is true of the others.
+                bar.suspend(|| show(&errors, Some(&source)));
+                ProgramReport { program: recurrence.name, passed: false, cases: Vec::new() }
+            }
+            Err(errors) => return Err(Failure::User(errors, Some(source))),
+        };
         if !arguments.json {
             bar.suspend(|| summarise(&report, out))?;
         }

@@ -16,7 +16,7 @@ use sluice_ir::dtype::Dtype;
 use sluice_ir::problem::{Arrays, Problem};
 use sluice_ir::step::{self, Recurrence};
 use sluice_ir::target::Target;
-use stages::{Stage, stages};
+use stages::{Stage, Stages, stages};
 use std::collections::BTreeMap;
 
 /// How many shapes a program is verified at.
@@ -61,6 +61,8 @@ pub struct CaseReport {
     pub initial_states: bool,
     /// One entry for each stage and array.
     pub checks: Vec<Check>,
+    /// Kernels that were left out because their tiles do not fit the target, and why.
+    pub too_large: BTreeMap<String, String>,
 }
 
 /// One array of one stage beside the definition.
@@ -88,7 +90,7 @@ pub fn verify(
     options: Options,
     done: &mut dyn FnMut(&CaseReport),
 ) -> Result<ProgramReport, Vec<Diagnostic>> {
-    let mut built: BTreeMap<Extents, Vec<Stage>> = BTreeMap::new();
+    let mut built: BTreeMap<Extents, Stages> = BTreeMap::new();
     let mut cases = Vec::new();
     for (seed, shape) in SHAPES.iter().enumerate() {
         let problem = shape.problem(recurrence);
@@ -98,8 +100,9 @@ pub fn verify(
         let mut random = Random::new(seed as u64);
         let inputs =
             random::arrays(recurrence, &problem, options.dtype, shape.initial, &mut random);
-        let checks = compare(recurrence, &problem, &inputs, &built[&problem.extents])?;
-        let report = shape.report(problem, checks);
+        let stages = &built[&problem.extents];
+        let checks = compare(recurrence, &problem, &inputs, &stages.ready)?;
+        let report = shape.report(problem, checks, &stages.too_large);
         done(&report);
         cases.push(report);
     }
@@ -167,7 +170,12 @@ pub fn errors(
 }
 
 impl Shape {
-    fn report(&self, problem: Problem, checks: Vec<Check>) -> CaseReport {
+    fn report(
+        &self,
+        problem: Problem,
+        checks: Vec<Check>,
+        too_large: &[(String, String)],
+    ) -> CaseReport {
         CaseReport {
             shape: self.name,
             extents: problem.extents,
@@ -176,6 +184,7 @@ impl Shape {
             groups: self.groups,
             initial_states: self.initial,
             checks,
+            too_large: too_large.iter().cloned().collect(),
         }
     }
 }

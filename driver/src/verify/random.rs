@@ -79,8 +79,8 @@ fn outer(input: &Input, problem: &Problem) -> Vec<usize> {
 /// One row of an input.
 ///
 /// Unbounded vectors get a norm of at most 1, so that rank-one erasures do not amplify; unbounded
-/// scalars are normal. A range that ends only below (a log decay) gets values between -0.1 and -2
-/// from its end, one in sixteen of them so far down that the state is forgotten.
+/// scalars are normal. A range without a lower end (a log decay) gets values 0.01 to 0.5 below its
+/// upper end, one in sixteen of them so far down that the state is forgotten.
 fn fill(values: &mut [f64], range: Interval, random: &mut Random) {
     match (range.lo.is_finite(), range.hi.is_finite()) {
         (true, true) => values
@@ -88,8 +88,8 @@ fn fill(values: &mut [f64], range: Interval, random: &mut Random) {
             .for_each(|x| *x = range.lo + (range.hi - range.lo) * random.uniform()),
         (true, false) => values.iter_mut().for_each(|x| *x = range.lo + random.normal().abs()),
         (false, true) => values.iter_mut().for_each(|x| {
-            let depth = 0.1 + 1.9 * random.uniform();
-            *x = range.hi - if random.uniform() < 1.0 / 16.0 { 20.0 * depth } else { depth };
+            let depth = 0.01 + 0.49 * random.uniform();
+            *x = range.hi - if random.uniform() < 1.0 / 16.0 { 80.0 * depth } else { depth };
         }),
         (false, false) => {
             values.iter_mut().for_each(|x| *x = random.normal());

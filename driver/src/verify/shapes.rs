@@ -20,8 +20,8 @@ pub(super) struct Shape {
     pub(super) initial: bool,
 }
 
-const EVEN: &[usize] = &[16, 16];
-const WIDE: &[usize] = &[16, 40];
+const EVEN: &[usize] = &[64, 64];
+const WIDE: &[usize] = &[64, 96];
 const ODD: &[usize] = &[20, 36];
 
 /// All of them. The longest chunk has 64 tokens, so 63, 64 and 65 are one less, one, and one more

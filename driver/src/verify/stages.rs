@@ -4,7 +4,7 @@ use super::Options;
 use crate::kernels::{CHUNKS, chunk_options, step_loop};
 use crate::execute::{Run, native, on_device};
 use crate::extents::Extents;
-use sluice_ir::diagnostic::Diagnostic;
+use sluice_ir::diagnostic::{Code, Diagnostic};
 use sluice_ir::dtype::Dtype;
 use sluice_ir::kernel::{self, Checked, Rounding};
 use sluice_ir::seq::{self, Term};
@@ -22,27 +22,45 @@ pub(super) struct Stage {
     pub(super) run: Run,
 }
 
+/// The stages of a recurrence for given extents.
+pub(super) struct Stages {
+    /// Those that can run.
+    pub(super) ready: Vec<Stage>,
+    /// Kernels whose tiles do not fit the target: name and reason. One chunk length fits at least.
+    pub(super) too_large: Vec<(String, String)>,
+}
+
 /// All stages of a recurrence for given extents.
 pub(super) fn stages(
     recurrence: &Recurrence,
     extents: &Extents,
     options: Options,
-) -> Result<Vec<Stage>, Vec<Diagnostic>> {
+) -> Result<Stages, Vec<Diagnostic>> {
     let term = sluice_passes::lift(recurrence, extents)?;
-    let mut stages = vec![sequence("sequence".to_owned(), term.clone())];
+    let mut ready = vec![sequence("sequence".to_owned(), term.clone())];
     let build = Build { extents, dtype: options.dtype, compute: Dtype::F32, target: options.target };
+    let (mut too_large, mut refusal) = (Vec::new(), None);
     for &chunk in CHUNKS {
         let chunked = sluice_passes::chunk(&term, &chunk_options(options.target, chunk))?.term;
-        let kernel = schedule::fused_scan(recurrence, &chunked, &build, chunk).map_err(|e| vec![e])?;
-        stages.push(sequence(format!("chunked {chunk}"), chunked));
-        stages.extend(kernels(&format!("scan {chunk}"), kernel, options.dtype));
+        match schedule::fused_scan(recurrence, &chunked, &build, chunk) {
+            Ok(kernel) => ready.extend(kernels(&format!("scan {chunk}"), kernel, options.dtype)),
+            Err(e) if e.code == Code::TooLarge => {
+                too_large.push((format!("scan {chunk}"), e.message.clone()));
+                refusal = Some(e);
+            }
+            Err(e) => return Err(vec![e]),
+        }
+        ready.push(sequence(format!("chunked {chunk}"), chunked));
     }
-    stages.extend(step_kernels(recurrence, &build).map_err(|e| vec![e])?);
+    if let Some(error) = refusal.filter(|_| too_large.len() == CHUNKS.len()) {
+        return Err(vec![error]);
+    }
+    ready.extend(step_kernels(recurrence, &build).map_err(|e| vec![e])?);
     if options.device {
         let (name, run) = ("device".to_owned(), on_device(recurrence, &build)?);
-        stages.push(Stage { name, dtype: options.dtype, run });
+        ready.push(Stage { name, dtype: options.dtype, run });
     }
-    Ok(stages)
+    Ok(Stages { ready, too_large })
 }
 
 /// A term in f64, before or after chunking.

@@ -1,0 +1,112 @@
+//! What a kernel costs, counted from its form.
+
+use serde::Serialize;
+use sluice_ir::kernel::{Kernel, Mma, ParamKind, Stmt, Unit};
+use sluice_ir::target::Target;
+use std::fmt;
+
+/// Counts of one kernel. Work is for one token of one head.
+#[derive(Clone, Debug, Serialize)]
+pub struct Figures {
+    /// Entry point.
+    pub entry: String,
+    /// `scan` or `step`.
+    pub schedule: &'static str,
+    /// Tokens of one iteration.
+    pub chunk: usize,
+    /// Parts into which the value axis is cut.
+    pub parts: usize,
+    /// Threads of a block.
+    pub threads: usize,
+    /// Tiles in shared memory.
+    pub shared_tiles: usize,
+    /// Tiles in registers.
+    pub register_tiles: usize,
+    /// Bytes of shared memory.
+    pub shared_bytes: usize,
+    /// Statements of one iteration.
+    pub statements: usize,
+    /// Matrix products of one iteration, on tensor cores and on ordinary units.
+    pub products: [usize; 2],
+    /// Flops of those products for a token, on tensor cores and on ordinary units.
+    pub product_flops: [f64; 2],
+    /// Bytes of device memory read and written for a token; heads of a group share nothing.
+    pub bytes: f64,
+    /// Nanoseconds for a token of one head when the target only moves those bytes, or only computes
+    /// those products: the larger of both.
+    pub floor: f64,
+}
+
+impl Figures {
+    /// Counts a kernel for a target.
+    pub fn of(kernel: &Kernel, target: &Target) -> Figures {
+        let shared = kernel.tiles.iter().filter(|tile| tile.shared().is_some()).count();
+        let body: Vec<&Stmt> = kernel.roles.iter().flat_map(|role| &role.body).collect();
+        let of_unit = |unit: Unit| {
+            let products = body.iter().filter_map(move |stmt| match stmt {
+                Stmt::Mma(mma) if mma.unit == unit => Some(flops(kernel, mma)),
+                _ => None,
+            });
+            let flops = products.clone().sum::<usize>() * kernel.parts;
+            (products.count(), flops as f64 / kernel.chunk as f64)
+        };
+        let (tensor, scalar) = (of_unit(Unit::Tensor), of_unit(Unit::Scalar));
+        let bytes = bytes_per_token(kernel);
+        let rates = target.rates;
+        let processors = target.processors as f64;
+        let computing = tensor.1 / (rates.tensor * processors) + scalar.1 / (rates.scalar * processors);
+        Figures {
+            entry: kernel.name.clone(),
+            schedule: kernel.schedule.name(),
+            chunk: kernel.chunk,
+            parts: kernel.parts,
+            threads: kernel.threads(),
+            shared_tiles: shared,
+            register_tiles: kernel.tiles.len() - shared,
+            shared_bytes: kernel.shared_bytes,
+            statements: body.len(),
+            products: [tensor.0, scalar.0],
+            product_flops: [tensor.1, scalar.1],
+            bytes,
+            floor: computing.max(bytes / rates.memory),
+        }
+    }
+}
+
+/// Multiplications and additions of a product, the skipped half of a triangle included.
+fn flops(kernel: &Kernel, mma: &Mma) -> usize {
+    let [blocks, rows, columns] = kernel.shape(mma.dst);
+    let [_, a_rows, a_columns] = kernel.shape(mma.a.view);
+    let inner = if mma.a.transposed { a_rows } else { a_columns };
+    2 * blocks * rows * columns * inner
+}
+
+/// Bytes of token params; states and the model's params do not grow with the sequence.
+fn bytes_per_token(kernel: &Kernel) -> f64 {
+    let per_token = kernel
+        .params
+        .iter()
+        .filter(|param| matches!(param.kind, ParamKind::TokenIn | ParamKind::TokenOut));
+    per_token.map(|param| (param.rows * param.cols * param.dtype.bytes()) as f64).sum()
+}
+
+impl fmt::Display for Figures {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
+            "{}: {} tokens an iteration, {} threads, {} parts",
+            self.entry, self.chunk, self.threads, self.parts
+        )?;
+        writeln!(
+            f,
+            "  {} tiles in registers, {} in shared memory ({} bytes), {} statements",
+            self.register_tiles, self.shared_tiles, self.shared_bytes, self.statements
+        )?;
+        writeln!(
+            f,
+            "  {} products on tensor cores ({:.0} flops a token), {} elsewhere ({:.0} flops a token)",
+            self.products[0], self.product_flops[0], self.products[1], self.product_flops[1]
+        )?;
+        write!(f, "  {:.0} bytes a token, floor {:.3} ns a token", self.bytes, self.floor)
+    }
+}

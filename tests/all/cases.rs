@@ -1,0 +1,80 @@
+//! One text file a case; its snapshot shows every stage that does not depend on LLVM, in order.
+
+use crate::{files, root, snapshot, trial};
+use libtest_mimic::{Failed, Trial};
+use sluice::kernels::CHUNKS;
+use sluice::program::recurrences;
+use sluice::{Options, extents, schedule};
+use sluice_ir::dtype::Dtype;
+use sluice_ir::step::Recurrence;
+use sluice_ir::target::Target;
+use std::fmt::Write;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Size of every open dimension of a case.
+const EXTENT: usize = 32;
+
+/// Every program that must work, and where its snapshot belongs: beside the case, or for the standard
+/// library, whose folder holds programs only, in `tests/cases/stdlib`.
+pub(crate) fn programs() -> Vec<(PathBuf, PathBuf)> {
+    let cases = files(&root().join("tests/cases"), "sluice").into_iter();
+    let cases = cases.filter(|path| !path.starts_with(root().join("tests/cases/errors")));
+    let examples = files(&root().join("examples"), "sluice").into_iter();
+    let standard = files(&root().join("stdlib/recurrences"), "sluice").into_iter().map(|path| {
+        let name = path.file_name().expect("a program has a name");
+        (path.clone(), root().join("tests/cases/stdlib").join(name))
+    });
+    cases.chain(examples).map(|path| (path.clone(), path)).chain(standard).collect()
+}
+
+/// Every recurrence of those programs, with its text.
+pub(crate) fn all_recurrences() -> Vec<(String, Recurrence)> {
+    programs()
+        .into_iter()
+        .flat_map(|(path, _)| {
+            let text = fs::read_to_string(&path).expect("a case is UTF-8");
+            let all = recurrences(&text).unwrap_or_else(|e| panic!("{}: {e:?}", path.display()));
+            all.into_iter().map(move |recurrence| (text.clone(), recurrence))
+        })
+        .collect()
+}
+
+pub(crate) fn trials() -> Vec<Trial> {
+    programs()
+        .into_iter()
+        .map(|(path, snapshot)| {
+            let stem = path.file_stem().expect("a case has a name").to_string_lossy().into_owned();
+            trial(format!("cases::{stem}"), move || check(&path, &snapshot))
+        })
+        .collect()
+}
+
+fn check(path: &Path, snapshot: &Path) -> Result<(), Failed> {
+    let text = fs::read_to_string(path)?;
+    let mut report = String::new();
+    for recurrence in recurrences(&text).map_err(|e| format!("{e:?}"))? {
+        report += &stages(&text, &recurrence)?;
+    }
+    snapshot::check(snapshot, &report)
+}
+
+/// The stages after the syntax tree, whose text is the source.
+fn stages(text: &str, recurrence: &Recurrence) -> Result<String, Failed> {
+    let options = Options {
+        recurrence: Some(&recurrence.name),
+        extents: &extents::uniform(recurrence, EXTENT),
+        dtype: Dtype::Bf16,
+        target: Target::find("sm_90a").expect("the table has this target"),
+        chunks: CHUNKS,
+        ptxas: None,
+    };
+    let mut report = String::new();
+    schedule(text, &options, &mut |stage, value| {
+        if stage != "ast" {
+            writeln!(report, "-- {stage}\n{value}").expect("writing to a string");
+        }
+    })
+    .map_err(|e| format!("{e:?}"))?;
+    Ok(report)
+}
