@@ -52,7 +52,7 @@ fn count(text: &str, instruction: &str) -> usize {
 
 #[test]
 fn scan_keeps_its_state_in_registers() {
-    let kernel = scalar_decay_scan(128, 128, 64);
+    let kernel = DecayScan::new(128, 128, 64).kernel();
     let image = ptx(&kernel, target("sm_90a"));
     let time = image.building + image.lowering;
     assert!(time < Duration::from_millis(5000), "{time:?}");
@@ -71,7 +71,7 @@ fn scan_keeps_its_state_in_registers() {
 
 #[test]
 fn every_statement_assembles() {
-    for kernel in statements() {
+    for kernel in [statements(), scans()].concat() {
         for (name, image, code) in assembled(&kernel) {
             let time = image.building + image.lowering;
             println!("{} {name}: {} registers, {time:?}", kernel.name, code.registers);

@@ -320,8 +320,11 @@ impl<'c> Emitter<'c, '_> {
                     let same = |s: &super::layout::Element<'c>| {
                         s.row.offset() == row.offset() && s.col.offset() == col.offset()
                     };
-                    let Some(register) = sources.iter().position(same) else { return old };
-                    wanted.map_or(values[register], |w| b.select(w, values[register], old))
+                    let source = sources.iter().position(same).map(|register| values[register]);
+                    let Some(wanted) = wanted else {
+                        return source.expect("rows move by multiples of what a lane holds");
+                    };
+                    source.map_or(old, |source| b.select(wanted, source, old))
                 }
                 (None, None) => self.read_inside(src.tile, row, col),
                 (None, Some(w)) => b.choose(w, || vec![self.read_inside(src.tile, row, col)], &[old])[0],
