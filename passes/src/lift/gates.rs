@@ -34,8 +34,13 @@ impl Lifter<'_> {
     /// The logarithm of a factor in [0, 1].
     fn log_of_value(&mut self, factor: NodeId) -> Lifting<Id> {
         let value = self.term(factor)?;
+        self.log_of_term(value, factor)
+    }
+
+    /// The logarithm of a term in [0, 1] that stands for a factor at a node.
+    pub(super) fn log_of_term(&mut self, value: Id, node: NodeId) -> Lifting<Id> {
         let range = self.builder.facts(value).array().range;
-        let span = self.recurrence.node(factor).span.clone();
+        let span = self.recurrence.node(node).span.clone();
         if range.lo < 0.0 {
             return Err(Refusal::unsupported(
                 "a state factor that may be negative",

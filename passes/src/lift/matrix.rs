@@ -54,6 +54,16 @@ impl Lifter<'_> {
             }
             Op::Outer(a, b) => self.outer(state, a, b),
             Op::Input(_) => Err(self.elementwise(node)),
+            Op::State(other) => Err(Refusal::unsupported(
+                "states that are added to other states",
+                self.recurrence.node(node).span.clone(),
+                format!(
+                    "`{}` becomes part of `{}`",
+                    self.state_name(other),
+                    self.state_name(state)
+                ),
+                "let a state take up what is read from another state with `dot`",
+            )),
             _ => Err(self.not_affine(state, node)),
         }
     }
@@ -159,17 +169,13 @@ impl Lifter<'_> {
     fn quotient(&mut self, state: StateId, node: NodeId, a: NodeId, b: NodeId) -> Lifting<Matrix> {
         let matrix = self.matrix(state, a)?;
         let side = self.side(state, b);
-        if matrix.keeps {
-            return Err(Refusal::unsupported(
-                "a state that is divided",
-                self.recurrence.node(node).span.clone(),
-                format!("this divides `{}`", self.state_name(state)),
-                "multiply the state by a factor in [0, 1] instead",
-            ));
-        }
         let divisor = self.term(b)?;
         let factor = self.builder.unary(Unary::Recip, divisor);
-        self.scale_writes(state, node, matrix, (factor, side))
+        if !matrix.keeps {
+            return self.scale_writes(state, node, matrix, (factor, side));
+        }
+        let log = self.log_of_term(factor, b)?;
+        self.decay(state, node, matrix, (factor, log, side))
     }
 
     /// Scales writes that are not yet part of a state: on the side of the values where possible.

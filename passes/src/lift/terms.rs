@@ -4,7 +4,7 @@ use super::Lifter;
 use super::affine::{Matrix, Vector};
 use super::refusal::{Lifting, Refusal};
 use egg::Id;
-use sluice_ir::pointwise::Binary;
+use sluice_ir::pointwise::{Binary, Unary};
 use sluice_ir::seq::{Leaf, LeafKind, Mask, Seq, Shape};
 use sluice_ir::step::{DimId, InputId, NodeId, Op, Rate, Reduction, StateId};
 
@@ -98,55 +98,101 @@ impl Lifter<'_> {
     }
 
     fn dot_term(&mut self, a: NodeId, b: NodeId, dim: DimId) -> Lifting<Id> {
-        for (matrix, reader) in [(a, b), (b, a)] {
-            let states: Vec<StateId> = self.touches[matrix.0].iter().copied().collect();
-            for state in states {
-                if self.has_dims_of(matrix, state)
-                    && let Some(read) = self.state_read(state, matrix, reader, dim)?
-                {
-                    return Ok(read);
-                }
+        let is_matrix = |n: &NodeId| self.recurrence.node(*n).dims.len() > 1;
+        if let Some(matrix) = [a, b].into_iter().find(is_matrix) {
+            let reader = if matrix == a { b } else { a };
+            if is_matrix(&reader) {
+                return Err(self.matrix_per_token(reader));
             }
+            let reader = self.term(reader)?;
+            return self.read_matrix(matrix, reader, dim);
         }
-        for (matrix, vector) in [(a, b), (b, a)] {
-            if self.recurrence.node(matrix).dims.len() > 1 {
-                return self.model_product(matrix, vector, dim);
+        for (vector, reader) in [(a, b), (b, a)] {
+            // Read along its rows, a vector state need not be taken apart.
+            if let Some(state) = self.vector_state(vector)
+                && let Ok(matrix) = self.matrix(state, vector)
+            {
+                let reader = self.term(reader)?;
+                return Ok(self.read_state(state, vector, reader, (dim, &matrix)));
             }
         }
         let (a, b) = (self.term(a)?, self.term(b)?);
-        let width = self.sizes[dim.0];
-        Ok(self.inner_product(a, b, width))
+        Ok(self.inner_product(a, b, self.sizes[dim.0]))
     }
 
-    /// `reader^T M` along either side of a state's matrix; none if a vector state is used in a way
-    /// that only its elements can serve.
-    fn state_read(
+    /// A vector state that a node of its dimension depends on.
+    fn vector_state(&self, node: NodeId) -> Option<StateId> {
+        let is_vector = |s: &StateId| self.recurrence.states[s.0].dims.len() == 1;
+        let states = self.touches[node.0].iter().copied();
+        states.filter(is_vector).find(|s| self.has_dims_of(node, *s))
+    }
+
+    /// The contraction of a matrix node with a reader: a read if it is the matrix of one state, else
+    /// taken apart into sums, factors and outer products.
+    fn read_matrix(&mut self, node: NodeId, reader: Id, dim: DimId) -> Lifting<Id> {
+        let states: Vec<StateId> = self.touches[node.0].iter().copied().collect();
+        let mut refusal = self.matrix_per_token(node);
+        if let [state] = states[..]
+            && self.has_dims_of(node, state)
+        {
+            match self.matrix(state, node) {
+                Ok(matrix) => return Ok(self.read_state(state, node, reader, (dim, &matrix))),
+                Err(reason) => refusal = reason,
+            }
+        }
+        let dims_of = |n: NodeId| self.recurrence.node(n).dims.clone();
+        match self.recurrence.node(node).op {
+            Op::Outer(a, b) => {
+                let (along, across) = if dims_of(a).contains(&dim) { (a, b) } else { (b, a) };
+                let (along, across) = (self.term(along)?, self.term(across)?);
+                let factor = self.inner_product(reader, along, self.sizes[dim.0]);
+                Ok(self.builder.times(factor, across))
+            }
+            Op::Unary(Unary::Neg, a) => {
+                let value = self.read_matrix(a, reader, dim)?;
+                Ok(self.builder.unary(Unary::Neg, value))
+            }
+            Op::Binary(Binary::Add, a, b) if dims_of(a).len() == dims_of(b).len() => {
+                let (a, b) = (self.read_matrix(a, reader, dim)?, self.read_matrix(b, reader, dim)?);
+                Ok(self.builder.sum(a, b))
+            }
+            Op::Binary(Binary::Mul, a, b) if dims_of(a).len() != dims_of(b).len() => {
+                let (matrix, factor) = if dims_of(a).len() > 1 { (a, b) } else { (b, a) };
+                let scales_reader = dims_of(factor).contains(&dim);
+                let factor = self.term(factor)?;
+                if scales_reader {
+                    let reader = self.builder.times(reader, factor);
+                    return self.read_matrix(matrix, reader, dim);
+                }
+                let value = self.read_matrix(matrix, reader, dim)?;
+                Ok(self.builder.times(value, factor))
+            }
+            Op::Input(input) => self.model_product(node, input, reader, dim),
+            _ => Err(refusal),
+        }
+    }
+
+    /// `reader^T M` along either side of the matrix that a node is for a lifted state.
+    fn read_state(
         &mut self,
         state: StateId,
         node: NodeId,
-        reader: NodeId,
-        dim: DimId,
-    ) -> Lifting<Option<Id>> {
-        let is_vector = self.recurrence.states[state.0].dims.len() < 2;
-        let matrix = match self.matrix(state, node) {
-            Ok(matrix) => matrix,
-            Err(_) if is_vector => return Ok(None),
-            Err(refusal) => return Err(refusal),
-        };
-        let reader = self.term(reader)?;
+        reader: Id,
+        (dim, matrix): (DimId, &Matrix),
+    ) -> Id {
         let along_rows = Some(dim) == self.states[&state].rows;
         if self.recurrence.updates[state.0] == node {
             let states = self.states_seen(state, Mask::Incl);
             let reader = self.reader(reader, dim);
             let read = if along_rows { Seq::Mm } else { Seq::Mmt };
-            return Ok(Some(self.builder.add(read([reader, states]))));
+            return self.builder.add(read([reader, states]));
         }
-        Ok(Some(if along_rows {
-            let value = self.read(state, reader, &matrix);
+        if along_rows {
+            let value = self.read(state, reader, matrix);
             self.vector_term(state, &value)
         } else {
-            self.read_columns(state, reader, &matrix)
-        }))
+            self.read_columns(state, reader, matrix)
+        }
     }
 
     /// A reader at token level with all features.
@@ -199,20 +245,22 @@ impl Lifter<'_> {
     }
 
     /// A vector times a per-model matrix.
-    fn model_product(&mut self, matrix: NodeId, vector: NodeId, dim: DimId) -> Lifting<Id> {
-        let node = self.recurrence.node(matrix);
-        let Op::Input(input) = node.op else { return Err(self.matrix_per_token(matrix)) };
-        if self.recurrence.inputs[input.0].rate == Rate::Token
-            || self.recurrence.node(vector).dims.len() > 1
-        {
-            return Err(self.matrix_per_token(matrix));
+    fn model_product(
+        &mut self,
+        node: NodeId,
+        input: InputId,
+        reader: Id,
+        dim: DimId,
+    ) -> Lifting<Id> {
+        if self.recurrence.inputs[input.0].rate == Rate::Token {
+            return Err(self.matrix_per_token(node));
         }
-        let along_rows = node.dims[0] == dim;
-        let (matrix, vector) = (self.input(input), self.term(vector)?);
-        let shape = Shape { features: self.sizes[dim.0], ..self.builder.shape(vector) };
-        let vector = self.builder.spread(vector, shape);
+        let along_rows = self.recurrence.node(node).dims[0] == dim;
+        let matrix = self.input(input);
+        let shape = Shape { features: self.sizes[dim.0], ..self.builder.shape(reader) };
+        let reader = self.builder.spread(reader, shape);
         let product = if along_rows { Seq::Mm } else { Seq::Mmt };
-        Ok(self.builder.add(product([vector, matrix])))
+        Ok(self.builder.add(product([reader, matrix])))
     }
 
     fn matrix_per_token(&self, node: NodeId) -> Refusal {

@@ -3,6 +3,7 @@
 
 mod ablation;
 mod agreement;
+mod builder;
 mod explanations;
 mod laws;
 mod programs;

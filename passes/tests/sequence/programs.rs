@@ -1,165 +1,8 @@
-//! Programs of the normal form in step form, written with a small builder.
+//! Programs of the normal form in step form.
 
-use sluice_ir::pointwise::{Binary, Interval, Unary};
-use sluice_ir::step::{
-    Dim, DimId, Input, InputId, Node, NodeId, Op, Output, Rate, Recurrence, Reduction, Sharing,
-    State, StateId, check, result_dims,
-};
-
-/// A recurrence under construction; dimensions are `K`, `V` and `M`.
-pub(crate) struct Step {
-    recurrence: Recurrence,
-}
-
-impl Step {
-    pub(crate) fn new(name: &str) -> Self {
-        let dim = |name: &str| Dim { name: name.into(), size: None };
-        let recurrence = Recurrence {
-            name: name.into(),
-            doc: vec![],
-            dims: ["K", "V", "M"].map(dim).to_vec(),
-            inputs: vec![],
-            states: vec![],
-            nodes: vec![],
-            updates: vec![],
-            outputs: vec![],
-        };
-        Self { recurrence }
-    }
-
-    fn dims(&self, names: &str) -> Vec<DimId> {
-        let find = |c: char| self.recurrence.dims.iter().position(|d| d.name == c.to_string());
-        names.chars().map(|c| DimId(find(c).expect("a dimension of the builder"))).collect()
-    }
-
-    /// Adds a node; its span is its index, so that diagnostics can be told apart.
-    pub(crate) fn node(&mut self, op: Op) -> NodeId {
-        let dims = result_dims(&self.recurrence, &op).expect("operands fit");
-        let index = self.recurrence.nodes.len();
-        self.recurrence.nodes.push(Node { op, dims, span: index..index + 1, name: None });
-        NodeId(index)
-    }
-
-    fn input(&mut self, name: &str, dims: &str, range: [f64; 2], rate: Rate) -> NodeId {
-        let input = Input {
-            name: name.into(),
-            dims: self.dims(dims),
-            sharing: Sharing::Head,
-            rate,
-            dtype: None,
-            range: Interval::new(range[0], range[1]),
-            span: 0..0,
-        };
-        self.recurrence.inputs.push(input);
-        let id = InputId(self.recurrence.inputs.len() - 1);
-        self.node(Op::Input(id))
-    }
-
-    /// An input per token of any numbers.
-    pub(crate) fn token(&mut self, name: &str, dims: &str) -> NodeId {
-        self.ranged(name, dims, [f64::NEG_INFINITY, f64::INFINITY])
-    }
-
-    pub(crate) fn ranged(&mut self, name: &str, dims: &str, range: [f64; 2]) -> NodeId {
-        self.input(name, dims, range, Rate::Token)
-    }
-
-    /// A log decay.
-    pub(crate) fn gate(&mut self, name: &str, dims: &str) -> NodeId {
-        self.ranged(name, dims, [f64::NEG_INFINITY, 0.0])
-    }
-
-    pub(crate) fn model(&mut self, name: &str, dims: &str, range: [f64; 2]) -> NodeId {
-        self.input(name, dims, range, Rate::Model)
-    }
-
-    pub(crate) fn shared_by_group(&mut self) {
-        let last = self.recurrence.inputs.last_mut().expect("an input was declared");
-        last.sharing = Sharing::Group;
-    }
-
-    pub(crate) fn state(&mut self, name: &str, dims: &str) -> NodeId {
-        let dims = self.dims(dims);
-        self.recurrence.states.push(State { name: name.into(), dims, init: 0.0, span: 0..0 });
-        self.recurrence.updates.push(NodeId(0));
-        let id = StateId(self.recurrence.states.len() - 1);
-        self.node(Op::State(id))
-    }
-
-    pub(crate) fn number(&mut self, x: f64) -> NodeId {
-        self.node(Op::Const(x))
-    }
-
-    pub(crate) fn unary(&mut self, f: Unary, a: NodeId) -> NodeId {
-        self.node(Op::Unary(f, a))
-    }
-
-    pub(crate) fn exp(&mut self, a: NodeId) -> NodeId {
-        self.unary(Unary::Exp, a)
-    }
-
-    pub(crate) fn mul(&mut self, a: NodeId, b: NodeId) -> NodeId {
-        self.node(Op::Binary(Binary::Mul, a, b))
-    }
-
-    pub(crate) fn add(&mut self, a: NodeId, b: NodeId) -> NodeId {
-        self.node(Op::Binary(Binary::Add, a, b))
-    }
-
-    pub(crate) fn sub(&mut self, a: NodeId, b: NodeId) -> NodeId {
-        let b = self.unary(Unary::Neg, b);
-        self.add(a, b)
-    }
-
-    pub(crate) fn div(&mut self, a: NodeId, b: NodeId) -> NodeId {
-        self.node(Op::Binary(Binary::Div, a, b))
-    }
-
-    pub(crate) fn outer(&mut self, a: NodeId, b: NodeId) -> NodeId {
-        self.node(Op::Outer(a, b))
-    }
-
-    pub(crate) fn dot(&mut self, a: NodeId, b: NodeId, dim: &str) -> NodeId {
-        let dim = self.dims(dim)[0];
-        self.node(Op::Dot(a, b, dim))
-    }
-
-    pub(crate) fn reduce(&mut self, reduction: Reduction, a: NodeId, dim: &str) -> NodeId {
-        let dim = self.dims(dim)[0];
-        self.node(Op::Reduce(reduction, a, dim))
-    }
-
-    /// `a * S` with `a = exp(gate)`.
-    pub(crate) fn decayed(&mut self, gate: NodeId, state: NodeId) -> NodeId {
-        let factor = self.exp(gate);
-        self.mul(factor, state)
-    }
-
-    /// `D + outer(k, beta * (v - dot(k, D)))`.
-    pub(crate) fn delta(&mut self, d: NodeId, [k, v, beta]: [NodeId; 3]) -> NodeId {
-        let seen = self.dot(k, d, "K");
-        let error = self.sub(v, seen);
-        let value = self.mul(beta, error);
-        let write = self.outer(k, value);
-        self.add(d, write)
-    }
-
-    pub(crate) fn update(&mut self, state: &str, node: NodeId) {
-        let find = |s: &State| s.name == state;
-        let index = self.recurrence.states.iter().position(find).expect("the state is declared");
-        self.recurrence.updates[index] = node;
-    }
-
-    pub(crate) fn output(&mut self, name: &str, node: NodeId) {
-        let output = Output { name: name.into(), node, dtype: None, span: 0..0 };
-        self.recurrence.outputs.push(output);
-    }
-
-    pub(crate) fn finish(self) -> Recurrence {
-        check(&self.recurrence).expect("the program is legal");
-        self.recurrence
-    }
-}
+use crate::builder::Step;
+use sluice_ir::pointwise::{Binary, Unary};
+use sluice_ir::step::{NodeId, Op, Recurrence, Reduction};
 
 /// `S' = D + outer(k, v); o = dot(q, S')`, with `D` made from the state.
 fn additive(name: &str, decay: impl Fn(&mut Step, NodeId) -> NodeId) -> Recurrence {
@@ -505,6 +348,61 @@ fn feature_map() -> Recurrence {
     p.finish()
 }
 
+/// The state keeps nothing: each step overwrites it.
+fn overwritten() -> Recurrence {
+    let mut p = Step::new("overwritten");
+    let [q, k, v] = [p.token("q", "K"), p.token("k", "K"), p.token("v", "V")];
+    let s = p.state("S", "KV");
+    let next = p.outer(k, v);
+    let before = p.dot(q, s, "K");
+    let after = p.dot(q, next, "K");
+    let o = p.add(before, after);
+    p.update("S", next);
+    p.output("o", o);
+    p.finish()
+}
+
+/// A read of a sum of two states, of rank-one terms, and of scaled ones.
+fn read_of_a_sum() -> Recurrence {
+    let mut p = Step::new("read of a sum");
+    let [q, k, v] = [p.token("q", "K"), p.token("k", "K"), p.token("v", "V")];
+    let [g, h] = [p.gate("g", ""), p.gate("h", "K")];
+    let (a, b) = (p.state("A", "KV"), p.state("B", "KV"));
+    let write = p.outer(k, v);
+    let (slow, fast) = (p.decayed(g, a), p.decayed(h, b));
+    let (next_a, next_b) = (p.add(slow, write), p.add(fast, write));
+    let difference = p.sub(next_a, next_b);
+    let scaled = p.mul(k, difference);
+    let scaled = p.mul(scaled, v);
+    let all = p.add(scaled, write);
+    let o = p.dot(q, all, "K");
+    let along_values = p.dot(all, v, "V");
+    p.update("A", next_a);
+    p.update("B", next_b);
+    p.output("o", o);
+    p.output("along_values", along_values);
+    p.finish()
+}
+
+/// A state divided by a number, and reset where a flag says so.
+fn divided_and_reset() -> Recurrence {
+    let mut p = Step::new("divided and reset");
+    let [q, k, v] = [p.token("q", "K"), p.token("k", "K"), p.token("v", "V")];
+    let flag = p.ranged("flag", "", [-1.0, 1.0]);
+    let s = p.state("S", "KV");
+    let [zero, one, two] = [0.0, 1.0, 2.0].map(|x| p.number(x));
+    let starts = p.node(Op::Binary(Binary::Lt, flag, zero));
+    let keep = p.node(Op::Select(starts, zero, one));
+    let kept = p.mul(keep, s);
+    let half = p.div(kept, two);
+    let write = p.outer(k, v);
+    let next = p.add(half, write);
+    let o = p.dot(q, next, "K");
+    p.update("S", next);
+    p.output("o", o);
+    p.finish()
+}
+
 /// Every program of the normal form that the tests run through.
 pub(crate) fn all() -> Vec<Recurrence> {
     vec![
@@ -533,6 +431,9 @@ pub(crate) fn all() -> Vec<Recurrence> {
         vector_state(false),
         vector_state(true),
         factors(),
+        overwritten(),
+        read_of_a_sum(),
+        divided_and_reset(),
         feature_map(),
     ]
 }

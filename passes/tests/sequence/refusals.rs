@@ -1,7 +1,7 @@
 //! Programs without a chunked form are refused at the sub-term to blame.
 
 use crate::agreement::{options, problem};
-use crate::programs::Step;
+use crate::builder::Step;
 use sluice_ir::diagnostic::{Code, Diagnostic};
 use sluice_ir::pointwise::Unary;
 use sluice_ir::step::{NodeId, Recurrence};
@@ -153,6 +153,24 @@ fn states_that_need_each_other_are_named() {
     assert_eq!(diagnostic.code, Code::Unsupported);
     let (_, phrase) = diagnostic.primary.expect("the refusal has a place");
     assert!(phrase.contains("`A`, `B`"), "{phrase}");
+}
+
+#[test]
+fn a_state_added_to_a_state_is_not_supported() {
+    let mut p = Step::new("momentum");
+    let (k, v) = (p.token("k", "K"), p.token("v", "V"));
+    let (a, b) = (p.state("A", "KV"), p.state("B", "KV"));
+    let write = p.outer(k, v);
+    let next_a = p.add(a, write);
+    let next_b = p.add(b, next_a);
+    let o = p.dot(k, next_b, "K");
+    p.update("A", next_a);
+    p.update("B", next_b);
+    p.output("o", o);
+    let diagnostic = refusal(&p.finish());
+    assert_eq!(diagnostic.code, Code::Unsupported);
+    let (span, phrase) = diagnostic.primary.expect("the refusal has a place");
+    assert_eq!((span.start, phrase.as_str()), (a.0, "`A` becomes part of `B`"));
 }
 
 #[test]
