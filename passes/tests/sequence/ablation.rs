@@ -20,7 +20,10 @@ pub(crate) fn large(name: &str) -> Term {
 fn terms() -> Vec<Term> {
     let programs = programs::all().into_iter().map(|r| large(&r.name));
     let reversed = REVERSED.iter().map(|(name, after)| reversed(&large(name), *after));
-    programs.chain(reversed).collect()
+    let mut terms: Vec<Term> = programs.chain(reversed).collect();
+    // Small graphs first: most laws are needed by some of them.
+    terms.sort_by_key(|term| term.nodes().len());
+    terms
 }
 
 fn cost(term: &Term, options: &ChunkOptions, laws: &[Law]) -> f64 {
