@@ -45,7 +45,9 @@ pub fn execute(
         Engine::Scalar(dtype) => {
             let target = TARGETS.last().expect("the table has targets");
             let build = Build { extents: &problem.extents, dtype, compute: dtype, target };
-            step_loop(recurrence, &build, dtype).and_then(|k| native(&k, dtype)).map_err(|e| vec![e])?
+            step_loop(recurrence, &build, dtype)
+                .and_then(|k| native(&k, dtype))
+                .map_err(|e| vec![e])?
         }
         Engine::Device(dtype, target) => {
             let extents = &problem.extents;

@@ -54,7 +54,8 @@ impl Figures {
         let bytes = bytes_per_token(kernel);
         let rates = target.rates;
         let processors = target.processors as f64;
-        let computing = tensor.1 / (rates.tensor * processors) + scalar.1 / (rates.scalar * processors);
+        let computing =
+            tensor.1 / (rates.tensor * processors) + scalar.1 / (rates.scalar * processors);
         Figures {
             entry: kernel.name.clone(),
             schedule: kernel.schedule.name(),

@@ -36,7 +36,11 @@ pub fn problem(recurrence: &Recurrence, arrays: &Arrays) -> Result<Problem, Vec<
             }
             None => sizes.errors.push(
                 Diagnostic::new(Code::MissingArray, format!("no array `{}`", input.name))
-                    .with_help(format!("`{}` needs one of shape [{}]", recurrence.name, axes.join(", "))),
+                    .with_help(format!(
+                        "`{}` needs one of shape [{}]",
+                        recurrence.name,
+                        axes.join(", ")
+                    )),
             ),
         }
     }
@@ -116,12 +120,15 @@ fn meaningless(recurrence: &Recurrence, name: &str) -> Option<Diagnostic> {
     let takes: Vec<&str> = recurrence.inputs.iter().map(|i| i.name.as_str()).collect();
     let states: Vec<&str> = recurrence.states.iter().map(|s| s.name.as_str()).collect();
     Some(
-        Diagnostic::new(Code::BadArray, format!("`{}` has no use for an array `{name}`", recurrence.name))
-            .with_help(format!(
-                "it takes {}, the initial states {} and `{CU_SEQLENS}`",
-                takes.join(", "),
-                states.join(", ")
-            )),
+        Diagnostic::new(
+            Code::BadArray,
+            format!("`{}` has no use for an array `{name}`", recurrence.name),
+        )
+        .with_help(format!(
+            "it takes {}, the initial states {} and `{CU_SEQLENS}`",
+            takes.join(", "),
+            states.join(", ")
+        )),
     )
 }
 
@@ -136,8 +143,11 @@ impl Sizes {
     /// Reads the extents of an array along named axes.
     fn take(&mut self, name: &str, axes: &[String], array: &Array) {
         if array.shape.len() != axes.len() {
-            let message =
-                format!("array `{name}` has {} dimensions instead of {}", array.shape.len(), axes.len());
+            let message = format!(
+                "array `{name}` has {} dimensions instead of {}",
+                array.shape.len(),
+                axes.len()
+            );
             self.errors.push(
                 Diagnostic::new(Code::BadArray, message)
                     .with_help(format!("its shape is [{}]", axes.join(", "))),
@@ -178,8 +188,13 @@ impl Sizes {
         let spans = offsets.first() == Some(&0) && offsets.last() == Some(&tokens);
         if !(array.shape.len() == 1 && exact && rises && spans) {
             self.errors.push(
-                Diagnostic::new(Code::BadArray, format!("array `{CU_SEQLENS}` holds no token offsets"))
-                    .with_help(format!("it is one rising row of integers from 0 to the {tokens} tokens")),
+                Diagnostic::new(
+                    Code::BadArray,
+                    format!("array `{CU_SEQLENS}` holds no token offsets"),
+                )
+                .with_help(format!(
+                    "it is one rising row of integers from 0 to the {tokens} tokens"
+                )),
             );
             return vec![0, tokens];
         }
@@ -187,7 +202,11 @@ impl Sizes {
         offsets
     }
 
-    fn problem(self, recurrence: &Recurrence, cu_seqlens: Vec<usize>) -> Result<Problem, Vec<Diagnostic>> {
+    fn problem(
+        self,
+        recurrence: &Recurrence,
+        cu_seqlens: Vec<usize>,
+    ) -> Result<Problem, Vec<Diagnostic>> {
         let heads = self.size("heads").or(self.size("groups")).unwrap_or(1);
         let groups = self.size("groups").unwrap_or(heads);
         let mut extents = BTreeMap::new();

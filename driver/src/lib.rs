@@ -8,6 +8,7 @@
 //! ```
 
 pub mod execute;
+pub mod explain;
 pub mod extents;
 pub mod figures;
 pub mod files;
@@ -94,7 +95,8 @@ pub fn schedule(
     let extents = extents::bind(&recurrence, options.extents)?;
     let term = sluice_passes::lift(&recurrence, &extents)?;
     seen("sequence", &term);
-    let kernels = kernels::kernels(&recurrence, &term, &options.build(&extents), options.chunks, seen)?;
+    let kernels =
+        kernels::kernels(&recurrence, &term, &options.build(&extents), options.chunks, seen)?;
     seen("kernels", &kernels);
     Ok(Scheduled { recurrence, extents, kernels })
 }

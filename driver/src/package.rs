@@ -1,7 +1,7 @@
 //! From kernels to the files of a build.
 
-use crate::{Observer, Scheduled};
 use crate::files::Files;
+use crate::{Observer, Scheduled};
 use sluice_ir::artifact::{MANIFEST_VERSION, Manifest, Variant};
 use sluice_ir::diagnostic::Diagnostic;
 use sluice_ir::kernel::Checked;

@@ -49,9 +49,6 @@ impl Source {
     /// A program of the standard library.
     pub fn standard(name: &str) -> Option<Source> {
         let text = sluice_stdlib::find(name)?;
-        Some(Source {
-            name: format!("stdlib/recurrences/{name}.sluice"),
-            text: text.to_owned(),
-        })
+        Some(Source { name: format!("stdlib/recurrences/{name}.sluice"), text: text.to_owned() })
     }
 }

@@ -55,15 +55,11 @@ pub fn classes(term: &Term) -> Vec<String> {
         .filter(|root| root.transposed)
         .filter_map(|root| Some(core_of(term.node(root.id))?.1))
         .collect();
-    term.loops()
-        .iter()
-        .map(|(core, _)| describe(term, core, transposed.contains(core)))
-        .collect()
+    term.loops().iter().map(|(core, _)| describe(term, core, transposed.contains(core))).collect()
 }
 
 fn describe(term: &Term, core: &Core, transposed: bool) -> String {
-    let (rows, columns) =
-        if transposed { ("values", "keys") } else { ("keys", "values") };
+    let (rows, columns) = if transposed { ("values", "keys") } else { ("keys", "values") };
     let vector = |gate, side| {
         let per_channel = !term.is_zero(gate) && term.shape(gate).features > 1;
         per_channel.then(|| format!("decay per channel of the {side}"))

@@ -18,7 +18,7 @@ pub(crate) fn trials() -> Vec<Trial> {
 
 fn check(recurrence: &Recurrence) -> Result<(), Failed> {
     let target = Target::find("sm_90a").expect("the table has this target");
-    let options = Options { dtype: Dtype::Bf16, target, device: false };
+    let options = Options { dtype: Dtype::Bf16, target, rounded: false, device: false };
     let report = verify(recurrence, options, &mut |_| {}).map_err(|e| format!("{e:?}"))?;
     let failures: Vec<String> = report
         .cases

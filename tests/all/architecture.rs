@@ -25,8 +25,20 @@ const NAMELESS: &[&str] = &["dsl", "ir", "passes", "backends", "runtime", "drive
 
 /// Names of models; a final `#` stands for an optional digit.
 const MODELS: &[&str] = &[
-    "gla", "delta_rule", "deltarule", "delta_net", "deltanet", "mamba#", "ssd", "rwkv#", "kda",
-    "hgrn#", "retention", "retnet", "mlstm", "gsa",
+    "gla",
+    "delta_rule",
+    "deltarule",
+    "delta_net",
+    "deltanet",
+    "mamba#",
+    "ssd",
+    "rwkv#",
+    "kda",
+    "hgrn#",
+    "retention",
+    "retnet",
+    "mlstm",
+    "gsa",
 ];
 
 const MOST_LINES: usize = 500;
@@ -114,7 +126,8 @@ fn models() -> Vec<String> {
         let text = read(path);
         let code = text.split("#[cfg(test)]").next().expect("splitting gives a part");
         for (number, line) in code.lines().enumerate() {
-            if !cites(line) && line.split(|c: char| !c.is_alphanumeric() && c != '_').any(is_model) {
+            if !cites(line) && line.split(|c: char| !c.is_alphanumeric() && c != '_').any(is_model)
+            {
                 violations.push(format!("{}:{}: {line}", name(path), number + 1));
             }
         }

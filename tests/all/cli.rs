@@ -302,8 +302,7 @@ fn outside_range(folder: &Folder) {
 
 fn no_device(folder: &Folder) {
     folder.input(&folder.arrays());
-    let run =
-        ["run", "leaky_sum.sluice", "--input", "in.npz", "--output", "out.npz", "--device"];
+    let run = ["run", "leaky_sum.sluice", "--input", "in.npz", "--output", "out.npz", "--device"];
     // Hides every GPU, should this machine have one.
     folder.sluice_with(&run, &[("CUDA_VISIBLE_DEVICES", "")]).refused(Code::NoDevice);
     absent(&folder.path("out.npz"));
@@ -314,7 +313,10 @@ fn verify(folder: &Folder) {
     done.done();
     let report: serde_json::Value = serde_json::from_str(&done.stdout).expect("it is JSON");
     let program = &report[0];
-    assert_eq!((program["program"].as_str(), program["passed"].as_bool()), (Some("leaky_sum"), Some(true)));
+    assert_eq!(
+        (program["program"].as_str(), program["passed"].as_bool()),
+        (Some("leaky_sum"), Some(true))
+    );
     assert!(program["cases"].as_array().expect("cases are listed").len() >= 8);
     assert_eq!(done.stderr, "", "progress is for terminals only");
 }

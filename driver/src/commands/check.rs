@@ -1,10 +1,10 @@
 //! `sluice check`: parses, types and classifies a program.
 
 use super::Failure;
+use sluice::extents::uniform;
 use sluice::program::recurrences;
 use sluice::source::Source;
 use sluice::summary::{NOMINAL_EXTENT, Summary};
-use sluice::extents::uniform;
 use std::io::Write;
 
 /// Parses, types and classifies every recurrence of a file.

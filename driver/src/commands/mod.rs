@@ -3,6 +3,7 @@
 mod build;
 mod check;
 mod doctor;
+mod explain;
 mod fmt;
 mod list;
 mod progress;
@@ -41,6 +42,7 @@ struct Cli {
 enum Command {
     List(list::Arguments),
     Check(check::Arguments),
+    Explain(explain::Arguments),
     Build(build::Arguments),
     Verify(verify::Arguments),
     Run(run::Arguments),
@@ -100,6 +102,7 @@ pub(crate) fn run() -> ExitCode {
     let result = match &cli.command {
         Command::List(arguments) => list::run(arguments, &mut out),
         Command::Check(arguments) => check::run(arguments, &mut out),
+        Command::Explain(arguments) => explain::run(arguments, &mut out),
         Command::Build(arguments) => build::run(arguments, &mut out),
         Command::Verify(arguments) => verify::run(arguments, &mut out),
         Command::Run(arguments) => run::run(arguments, &mut out),
@@ -198,8 +201,11 @@ impl TargetArguments {
     fn dtype(&self) -> Result<Dtype, Diagnostic> {
         let known = self.dtype.parse().ok().filter(|dtype| *dtype != Dtype::F64);
         known.ok_or_else(|| {
-            Diagnostic::new(Code::DtypeMismatch, format!("kernels take no vectors of `{}`", self.dtype))
-                .with_help("the element types are bf16, f16 and f32")
+            Diagnostic::new(
+                Code::DtypeMismatch,
+                format!("kernels take no vectors of `{}`", self.dtype),
+            )
+            .with_help("the element types are bf16, f16 and f32")
         })
     }
 }

@@ -20,7 +20,7 @@ fn bar(length: Option<u64>, template: &str) -> ProgressBar {
         ProgressDrawTarget::hidden()
     };
     let style = ProgressStyle::with_template(template).expect("the template is well-formed");
-    ProgressBar::with_draw_target(length, target).with_style(style).with_finish(
-        indicatif::ProgressFinish::AndClear,
-    )
+    ProgressBar::with_draw_target(length, target)
+        .with_style(style)
+        .with_finish(indicatif::ProgressFinish::AndClear)
 }

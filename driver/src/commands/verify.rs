@@ -21,6 +21,9 @@ pub(super) struct Arguments {
     all: bool,
     #[command(flatten)]
     target: TargetArguments,
+    /// Evaluates the kernels with the rounding of their tiles too, as a GPU would.
+    #[arg(long)]
+    rounded: bool,
     /// Runs the kernels on a GPU too.
     #[arg(long)]
     device: bool,
@@ -34,6 +37,7 @@ pub(super) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<(), Fail
     let options = Options {
         dtype: arguments.target.dtype()?,
         target: arguments.target.target()?,
+        rounded: arguments.rounded,
         device: arguments.device,
     };
     let bar = progress::counted(programs.len() * SHAPE_COUNT);
@@ -90,7 +94,13 @@ fn summarise(report: &ProgramReport, out: &mut dyn Write) -> Result<(), Failure>
     let share = |check: &Check| check.relative_rms / check.bound;
     let worst = checks.iter().max_by(|a, b| share(a).total_cmp(&share(b)));
     let verdict = if report.passed { "ok" } else { "FAILED" };
-    write!(out, "{}: {verdict}, {} checks at {} shapes", report.program, checks.len(), report.cases.len())?;
+    write!(
+        out,
+        "{}: {verdict}, {} checks at {} shapes",
+        report.program,
+        checks.len(),
+        report.cases.len()
+    )?;
     if let Some(worst) = worst {
         write!(
             out,

@@ -29,6 +29,8 @@ pub struct Options {
     pub dtype: Dtype,
     /// The machine that kernels are scheduled for.
     pub target: &'static Target,
+    /// Whether to evaluate the kernels with the rounding of their tiles too.
+    pub rounded: bool,
     /// Whether to run the kernels on a GPU too.
     pub device: bool,
 }

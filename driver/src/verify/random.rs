@@ -83,9 +83,9 @@ fn outer(input: &Input, problem: &Problem) -> Vec<usize> {
 /// upper end, one in sixteen of them so far down that the state is forgotten.
 fn fill(values: &mut [f64], range: Interval, random: &mut Random) {
     match (range.lo.is_finite(), range.hi.is_finite()) {
-        (true, true) => values
-            .iter_mut()
-            .for_each(|x| *x = range.lo + (range.hi - range.lo) * random.uniform()),
+        (true, true) => {
+            values.iter_mut().for_each(|x| *x = range.lo + (range.hi - range.lo) * random.uniform())
+        }
         (true, false) => values.iter_mut().for_each(|x| *x = range.lo + random.normal().abs()),
         (false, true) => values.iter_mut().for_each(|x| {
             let depth = 0.01 + 0.49 * random.uniform();

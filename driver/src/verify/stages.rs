@@ -1,9 +1,9 @@
 //! The stages that a program passes through, each as something that computes its outputs.
 
 use super::Options;
-use crate::kernels::{CHUNKS, chunk_options, step_loop};
 use crate::execute::{Run, native, on_device};
 use crate::extents::Extents;
+use crate::kernels::{CHUNKS, chunk_options, step_loop};
 use sluice_ir::diagnostic::{Code, Diagnostic};
 use sluice_ir::dtype::Dtype;
 use sluice_ir::kernel::{self, Checked, Rounding};
@@ -38,12 +38,13 @@ pub(super) fn stages(
 ) -> Result<Stages, Vec<Diagnostic>> {
     let term = sluice_passes::lift(recurrence, extents)?;
     let mut ready = vec![sequence("sequence".to_owned(), term.clone())];
-    let build = Build { extents, dtype: options.dtype, compute: Dtype::F32, target: options.target };
+    let build =
+        Build { extents, dtype: options.dtype, compute: Dtype::F32, target: options.target };
     let (mut too_large, mut refusal) = (Vec::new(), None);
     for &chunk in CHUNKS {
         let chunked = sluice_passes::chunk(&term, &chunk_options(options.target, chunk))?.term;
         match schedule::fused_scan(recurrence, &chunked, &build, chunk) {
-            Ok(kernel) => ready.extend(kernels(&format!("scan {chunk}"), kernel, options.dtype)),
+            Ok(kernel) => ready.extend(kernels(&format!("scan {chunk}"), kernel, options)),
             Err(e) if e.code == Code::TooLarge => {
                 too_large.push((format!("scan {chunk}"), e.message.clone()));
                 refusal = Some(e);
@@ -55,7 +56,7 @@ pub(super) fn stages(
     if let Some(error) = refusal.filter(|_| too_large.len() == CHUNKS.len()) {
         return Err(vec![error]);
     }
-    ready.extend(step_kernels(recurrence, &build).map_err(|e| vec![e])?);
+    ready.extend(step_kernels(recurrence, &build, options).map_err(|e| vec![e])?);
     if options.device {
         let (name, run) = ("device".to_owned(), on_device(recurrence, &build)?);
         ready.push(Stage { name, dtype: options.dtype, run });
@@ -68,22 +69,28 @@ fn sequence(name: String, term: Term) -> Stage {
     Stage { name, dtype: Dtype::F64, run: Box::new(move |p, a| Ok(seq::run(&term, p, a))) }
 }
 
-/// A kernel without rounding, which must be exact, and with the rounding of its tiles.
-fn kernels(name: &str, kernel: Checked, dtype: Dtype) -> [Stage; 2] {
+/// A kernel without rounding, which must be exact, and if wanted with the rounding of its tiles.
+fn kernels(name: &str, kernel: Checked, options: Options) -> Vec<Stage> {
     let kernel = Rc::new(kernel);
-    [(Rounding::Exact, Dtype::F64), (Rounding::Stored, dtype)].map(|(rounding, dtype)| {
-        let kernel = Rc::clone(&kernel);
-        Stage {
-            name: format!("{name} {dtype}"),
-            dtype,
-            run: Box::new(move |p, a| Ok(kernel::eval(&kernel, p, a, rounding))),
-        }
-    })
+    let exact = [(Rounding::Exact, Dtype::F64)].into_iter();
+    let rounded = options.rounded.then_some((Rounding::Stored, options.dtype));
+    exact
+        .chain(rounded)
+        .map(|(rounding, dtype)| {
+            let kernel = Rc::clone(&kernel);
+            let run: Run = Box::new(move |p, a| Ok(kernel::eval(&kernel, p, a, rounding)));
+            Stage { name: format!("{name} {dtype}"), dtype, run }
+        })
+        .collect()
 }
 
 /// The step schedule as a GPU would run it, and as code of this machine in f64 and f32.
-fn step_kernels(recurrence: &Recurrence, build: &Build<'_>) -> Result<Vec<Stage>, Diagnostic> {
-    let mut stages = Vec::from(kernels("step", schedule::step(recurrence, build, true)?, build.dtype));
+fn step_kernels(
+    recurrence: &Recurrence,
+    build: &Build<'_>,
+    options: Options,
+) -> Result<Vec<Stage>, Diagnostic> {
+    let mut stages = kernels("step", schedule::step(recurrence, build, true)?, options);
     if cfg!(feature = "scalar") {
         for dtype in [Dtype::F64, Dtype::F32] {
             let run = native(&step_loop(recurrence, build, dtype)?, dtype)?;

@@ -1,0 +1,54 @@
+//! `sluice explain`: the derivation of a program's kernels and what they cost.
+
+use super::{ExtentArguments, Failure, ProgramArguments, TargetArguments};
+use sluice::explain::explain;
+use sluice::extents::{self, Extents};
+use sluice::kernels::CHUNKS;
+use sluice::summary::NOMINAL_EXTENT;
+use sluice_ir::diagnostic::Diagnostic;
+use sluice_ir::dtype::Dtype;
+use sluice_ir::step::Recurrence;
+use sluice_passes::schedule::Build;
+use std::io::Write;
+
+/// Prints the laws from the step to the kernels, and what the kernels cost.
+#[derive(clap::Args)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    program: ProgramArguments,
+    /// Dimensions without a size have 64 elements.
+    #[command(flatten)]
+    extents: ExtentArguments,
+    #[command(flatten)]
+    target: TargetArguments,
+    /// Tokens of a chunk; else the longest that fits the target.
+    #[arg(long, value_name = "TOKENS")]
+    chunk: Option<usize>,
+    /// Prints JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<(), Failure> {
+    let (source, recurrence) = arguments.program.load()?;
+    let chosen = arguments.chunk.map(|chunk| [chunk]);
+    let (dtype, target) = (arguments.target.dtype()?, arguments.target.target()?);
+    let explanation = sized(&recurrence, &arguments.extents.given()).and_then(|extents| {
+        let build = Build { extents: &extents, dtype, compute: Dtype::F32, target };
+        explain(&recurrence, &build, chosen.as_ref().map_or(CHUNKS, |chunk| chunk))
+    });
+    let explanation = explanation.map_err(|errors| Failure::User(errors, Some(source)))?;
+    if arguments.json {
+        serde_json::to_writer_pretty(&mut *out, &explanation).map_err(std::io::Error::from)?;
+        Ok(writeln!(out)?)
+    } else {
+        Ok(write!(out, "{explanation}")?)
+    }
+}
+
+/// The sizes given, and nominal ones for what is left open.
+fn sized(recurrence: &Recurrence, given: &Extents) -> Result<Extents, Vec<Diagnostic>> {
+    let mut extents = extents::uniform(recurrence, NOMINAL_EXTENT);
+    extents.extend(given.clone());
+    extents::bind(recurrence, &extents)
+}
