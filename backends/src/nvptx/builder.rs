@@ -1,5 +1,6 @@
 //! Thin wrappers over MLIR operation builders: the operations that the emitter uses, by name.
 
+use super::types::{Compare, CompareFloat, Types, Val};
 use melior::Context;
 use melior::ir::attribute::{
     DenseI32ArrayAttribute, FloatAttribute, IntegerAttribute, StringAttribute, TypeAttribute,
@@ -7,58 +8,12 @@ use melior::ir::attribute::{
 use melior::ir::operation::{OperationBuilder, OperationRef};
 use melior::ir::r#type::IntegerType;
 use melior::ir::{
-    Attribute, Block, BlockLike, BlockRef, Identifier, Location, Region, RegionLike, Type, Value,
+    Attribute, Block, BlockLike, BlockRef, Identifier, Location, Region, RegionLike, Type,
     ValueLike,
 };
 use sluice_ir::dtype::Dtype;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
-
-/// A value of the function under construction.
-pub(super) type Val<'c> = Value<'c, 'c>;
-
-/// The types in use.
-#[derive(Clone, Copy)]
-pub(super) struct Types<'c> {
-    pub(super) i1: Type<'c>,
-    pub(super) i32: Type<'c>,
-    pub(super) i64: Type<'c>,
-    pub(super) f32: Type<'c>,
-    /// Pointer to shared memory.
-    pub(super) shared: Type<'c>,
-}
-
-impl<'c> Types<'c> {
-    fn new(context: &'c Context) -> Self {
-        Self {
-            i1: IntegerType::new(context, 1).into(),
-            i32: IntegerType::new(context, 32).into(),
-            i64: IntegerType::new(context, 64).into(),
-            f32: Type::float32(context),
-            shared: Type::parse(context, "!llvm.ptr<3>").expect("a pointer type"),
-        }
-    }
-}
-
-/// Integer comparisons, with their numbers in the `llvm` dialect.
-#[derive(Clone, Copy)]
-pub(super) enum Compare {
-    Eq = 0,
-    Ne = 1,
-    Lt = 2,
-    Le = 3,
-}
-
-/// Ordered comparisons of floats, with their numbers in the `llvm` dialect.
-#[derive(Clone, Copy)]
-pub(super) enum CompareFloat {
-    Eq = 1,
-    Gt = 2,
-    Lt = 4,
-    Le = 5,
-    /// Unordered or different: true of a NaN.
-    Ne = 13,
-}
 
 /// Appends operations to a block and remembers constants.
 pub(super) struct Builder<'c> {
@@ -264,10 +219,15 @@ impl<'c> Builder<'c> {
         let byte = IntegerType::new(self.context, 8).into();
         let mut operands = vec![pointer];
         operands.extend_from_slice(dynamic);
-        self.value("llvm.getelementptr", &operands, pointer.r#type(), &[
-            ("elem_type", TypeAttribute::new(byte).into()),
-            ("rawConstantIndices", DenseI32ArrayAttribute::new(self.context, &[raw]).into()),
-        ])
+        self.value(
+            "llvm.getelementptr",
+            &operands,
+            pointer.r#type(),
+            &[
+                ("elem_type", TypeAttribute::new(byte).into()),
+                ("rawConstantIndices", DenseI32ArrayAttribute::new(self.context, &[raw]).into()),
+            ],
+        )
     }
 
     pub(super) fn load(&self, pointer: Val<'c>, of: Type<'c>) -> Val<'c> {
@@ -301,11 +261,16 @@ impl<'c> Builder<'c> {
     /// Calls an LLVM intrinsic.
     pub(super) fn intrinsic(&self, name: &str, operands: &[Val<'c>], result: Type<'c>) -> Val<'c> {
         let segments = format!("array<i32: {}, 0>", operands.len());
-        self.value("llvm.call_intrinsic", operands, result, &[
-            ("intrin", StringAttribute::new(self.context, name).into()),
-            ("op_bundle_sizes", self.attribute("array<i32>")),
-            ("operandSegmentSizes", self.attribute(&segments)),
-        ])
+        self.value(
+            "llvm.call_intrinsic",
+            operands,
+            result,
+            &[
+                ("intrin", StringAttribute::new(self.context, name).into()),
+                ("op_bundle_sizes", self.attribute("array<i32>")),
+                ("operandSegmentSizes", self.attribute(&segments)),
+            ],
+        )
     }
 
     /// One PTX instruction for which there is no operation: `$0` is the result.
@@ -316,14 +281,23 @@ impl<'c> Builder<'c> {
         operands: &[Val<'c>],
         result: Type<'c>,
     ) -> Val<'c> {
-        self.value("llvm.inline_asm", operands, result, &[
-            ("asm_string", StringAttribute::new(self.context, text).into()),
-            ("constraints", StringAttribute::new(self.context, constraints).into()),
-            ("has_side_effects", self.attribute("unit")),
-        ])
+        self.value(
+            "llvm.inline_asm",
+            operands,
+            result,
+            &[
+                ("asm_string", StringAttribute::new(self.context, text).into()),
+                ("constraints", StringAttribute::new(self.context, constraints).into()),
+                ("has_side_effects", self.attribute("unit")),
+            ],
+        )
     }
 
-    fn region(&self, arguments: &[Type<'c>], fill: impl FnOnce(&[Val<'c>]) -> Vec<Val<'c>>) -> Region<'c> {
+    fn region(
+        &self,
+        arguments: &[Type<'c>],
+        fill: impl FnOnce(&[Val<'c>]) -> Vec<Val<'c>>,
+    ) -> Region<'c> {
         let region = Region::new();
         let typed: Vec<_> = arguments.iter().map(|t| (*t, self.location)).collect();
         let block = region.append_block(Block::new(&typed));

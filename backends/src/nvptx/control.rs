@@ -1,9 +1,10 @@
 //! A role's loop over the chunks, its statements, barriers and exchanges within a warp.
 
-use super::builder::{Builder, Compare, Val};
+use super::builder::Builder;
 use super::emitter::Emitter;
 use super::load::Load;
 use super::store::Store;
+use super::types::{Compare, Val};
 use sluice_ir::kernel::{Role, Stmt, Sync, TileId, Unit};
 
 /// Instances and parity of barriers in shared memory live behind the scratch memory.
@@ -86,10 +87,14 @@ impl<'c> Emitter<'c, '_> {
             Sync::Role => self.role_barrier(),
             Sync::Arrive(barrier) => self.arrive(barrier),
             Sync::Wait(barrier) => self.wait(barrier),
-            Sync::ProxyFence => self.b.effect("nvvm.fence.proxy", &[], &[
-                ("kind", self.b.attribute("#nvvm.proxy_kind<async.shared>")),
-                ("space", self.b.attribute("#nvvm.shared_space<cta>")),
-            ]),
+            Sync::ProxyFence => self.b.effect(
+                "nvvm.fence.proxy",
+                &[],
+                &[
+                    ("kind", self.b.attribute("#nvvm.proxy_kind<async.shared>")),
+                    ("space", self.b.attribute("#nvvm.shared_space<cta>")),
+                ],
+            ),
         }
     }
 
@@ -160,17 +165,17 @@ impl<'c> Emitter<'c, '_> {
     }
 
     /// The value of another lane.
-    pub(super) fn from_lane(&self, value: Val<'c>, lane: Val<'c>) -> Val<'c> {
+    pub(super) fn value_of_lane(&self, value: Val<'c>, lane: Val<'c>) -> Val<'c> {
         self.b.shuffle("idx", value, lane, 31)
     }
 
     /// The value of the lane whose number differs in the bits of `bits`.
-    pub(super) fn from_partner(&self, value: Val<'c>, bits: usize) -> Val<'c> {
+    pub(super) fn value_of_partner(&self, value: Val<'c>, bits: usize) -> Val<'c> {
         self.b.shuffle("bfly", value, self.b.i32(bits as i64), 31)
     }
 
     /// The value of the lane `by` below; the lowest lanes keep their own.
-    pub(super) fn from_below(&self, value: Val<'c>, by: usize) -> Val<'c> {
+    pub(super) fn value_of_lower(&self, value: Val<'c>, by: usize) -> Val<'c> {
         self.b.shuffle("up", value, self.b.i32(by as i64), 0)
     }
 }

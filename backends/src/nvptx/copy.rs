@@ -1,10 +1,10 @@
 //! Fills, maps and copies between tiles.
 
-use super::builder::Val;
 use super::emitter::Emitter;
 use super::fragment::Order;
 use super::index::Index;
 use super::pointwise::At;
+use super::types::Val;
 use sluice_ir::kernel::{Body, CopyMap, Layout, Place, Tile, TileId, View};
 
 impl<'c> Emitter<'c, '_> {
@@ -66,7 +66,7 @@ impl<'c> Emitter<'c, '_> {
             Layout::Fragments => {
                 let b = &self.b;
                 let source = b.and(self.thread().lane, b.i32(28));
-                let of = |value| self.from_lane(value, source);
+                let of = |value| self.value_of_lane(value, source);
                 let (low, high) = (of(values[0]), of(values[2]));
                 vec![low, low, high, high]
             }
@@ -74,11 +74,7 @@ impl<'c> Emitter<'c, '_> {
     }
 
     /// Writes every element of a shared tile, 0 in its padding.
-    pub(super) fn over_shared(
-        &self,
-        dst: TileId,
-        value: impl Fn(Index<'c>, Index<'c>) -> Val<'c>,
-    ) {
+    pub(super) fn over_shared(&self, dst: TileId, value: impl Fn(Index<'c>, Index<'c>) -> Val<'c>) {
         let b = &self.b;
         let (tile, place) = self.shared_tile(dst);
         let by = |n: &usize| [tile.cols, place.padded_cols].iter().all(|e| e.is_multiple_of(*n));
@@ -163,7 +159,8 @@ impl<'c> Emitter<'c, '_> {
         let first = b.index_mul(self.warp(), 16);
         for (i, matrices) in packed.chunks(4).enumerate() {
             let row = 16 * i;
-            let whole = place.padded_rows >= row + 16 && place.padded_cols >= 16 * self.thread().warps;
+            let whole =
+                place.padded_rows >= row + 16 && place.padded_cols >= 16 * self.thread().warps;
             if self.target.stores_matrices && matrices.len() == 4 && whole {
                 let at = (dst, Index::constant(row), first);
                 self.store_matrices(at, Order::Wide, matrices);
@@ -215,9 +212,7 @@ impl<'c> Emitter<'c, '_> {
         let b = &self.b;
         match self.inside(self.kernel.tile(src), row, col) {
             None => self.read(src, row, col),
-            Some(inside) => {
-                b.choose(inside, || vec![self.read(src, row, col)], &[b.f32(0.0)])[0]
-            }
+            Some(inside) => b.choose(inside, || vec![self.read(src, row, col)], &[b.f32(0.0)])[0],
         }
     }
 
@@ -265,9 +260,7 @@ impl<'c> Emitter<'c, '_> {
             CopyMap::Rows { dst_first, src_first, count } => [(dst_first, src_first, count), all],
             CopyMap::Cols { dst_first, src_first, count } => [all, (dst_first, src_first, count)],
             CopyMap::Whole => [all, all],
-            CopyMap::OntoDiagonal { .. }
-            | CopyMap::FromDiagonal { .. }
-            | CopyMap::Transpose => {
+            CopyMap::OntoDiagonal { .. } | CopyMap::FromDiagonal { .. } | CopyMap::Transpose => {
                 unreachable!("a checked kernel permutes blocks in shared memory only")
             }
         }
@@ -327,7 +320,9 @@ impl<'c> Emitter<'c, '_> {
                     source.map_or(old, |source| b.select(wanted, source, old))
                 }
                 (None, None) => self.read_inside(src.tile, row, col),
-                (None, Some(w)) => b.choose(w, || vec![self.read_inside(src.tile, row, col)], &[old])[0],
+                (None, Some(w)) => {
+                    b.choose(w, || vec![self.read_inside(src.tile, row, col)], &[old])[0]
+                }
             }
         };
         let values: Vec<Val<'c>> =

@@ -1,7 +1,8 @@
 //! The state of emission: the thread's coordinates, the parameters, the tiles in registers.
 
-use super::builder::{Builder, Compare, Val};
+use super::builder::Builder;
 use super::index::Index;
+use super::types::{Compare, Val};
 use sluice_ir::kernel::{Kernel, Role, TileId};
 use sluice_ir::target::Target;
 use std::cell::{Cell, RefCell};
@@ -125,10 +126,14 @@ impl<'c, 'k> Emitter<'c, 'k> {
     pub(super) fn set_registers(&self, registers: usize) {
         let even = self.target.register_file / self.kernel.threads();
         let action = if registers > even { "increase" } else { "decrease" };
-        self.b.effect("nvvm.setmaxregister", &[], &[
-            ("regCount", self.b.attribute(&format!("{registers} : i32"))),
-            ("action", self.b.attribute(&format!("#nvvm<action {action}>"))),
-        ]);
+        self.b.effect(
+            "nvvm.setmaxregister",
+            &[],
+            &[
+                ("regCount", self.b.attribute(&format!("{registers} : i32"))),
+                ("action", self.b.attribute(&format!("#nvvm<action {action}>"))),
+            ],
+        );
     }
 
     /// The chunk in work.

@@ -1,7 +1,8 @@
 //! The entry point: module, function, parameters, and what every thread works out first.
 
-use super::builder::{Builder, Val};
+use super::builder::Builder;
 use super::emitter::{Argument, Emitter, Prologue, Thread};
+use super::types::Val;
 use melior::Context;
 use melior::ir::attribute::{StringAttribute, TypeAttribute};
 use melior::ir::operation::OperationBuilder;
@@ -23,11 +24,16 @@ pub(super) fn build<'c>(context: &'c Context, kernel: &Kernel, target: &Target) 
     block.append_operation(shared_memory(context));
     block.append_operation(function(context, kernel, target));
     let ptx = format!("+ptx{}", target.ptx);
-    let nvvm = format!("[#nvvm.target<O = 3, chip = \"{}\", features = \"{ptx}\">]", target.name);
-    module.body().append_operation(operation(context, "gpu.module", inner, &[
-        ("sym_name", StringAttribute::new(context, "kernels").into()),
-        ("targets", parse(context, &nvvm)),
-    ]));
+    let nvvm = format!("[#nvvm.target<O = 2, chip = \"{}\", features = \"{ptx}\">]", target.name);
+    module.body().append_operation(operation(
+        context,
+        "gpu.module",
+        inner,
+        &[
+            ("sym_name", StringAttribute::new(context, "kernels").into()),
+            ("targets", parse(context, &nvvm)),
+        ],
+    ));
     module
 }
 
@@ -41,8 +47,7 @@ fn operation<'c>(
     region: Region<'c>,
     attributes: &[(&str, Attribute<'c>)],
 ) -> Operation<'c> {
-    let named: Vec<_> =
-        attributes.iter().map(|(n, a)| (Identifier::new(context, n), *a)).collect();
+    let named: Vec<_> = attributes.iter().map(|(n, a)| (Identifier::new(context, n), *a)).collect();
     OperationBuilder::new(name, Location::unknown(context))
         .add_attributes(&named)
         .add_regions([region])
@@ -53,13 +58,18 @@ fn operation<'c>(
 /// `extern __shared__ char shared[]`.
 fn shared_memory(context: &Context) -> Operation<'_> {
     let bytes = Type::parse(context, "!llvm.array<0 x i8>").expect("an array type");
-    operation(context, "llvm.mlir.global", Region::new(), &[
-        ("sym_name", StringAttribute::new(context, SHARED).into()),
-        ("global_type", TypeAttribute::new(bytes).into()),
-        ("linkage", parse(context, "#llvm.linkage<external>")),
-        ("addr_space", parse(context, "3 : i32")),
-        ("alignment", parse(context, "1024 : i64")),
-    ])
+    operation(
+        context,
+        "llvm.mlir.global",
+        Region::new(),
+        &[
+            ("sym_name", StringAttribute::new(context, SHARED).into()),
+            ("global_type", TypeAttribute::new(bytes).into()),
+            ("linkage", parse(context, "#llvm.linkage<external>")),
+            ("addr_space", parse(context, "3 : i32")),
+            ("alignment", parse(context, "1024 : i64")),
+        ],
+    )
 }
 
 /// Types of the entry point's parameters: see `ir::artifact::Variant::params`.
@@ -99,22 +109,26 @@ fn function<'c>(context: &'c Context, kernel: &Kernel, target: &Target) -> Opera
     emitter.b.effect("llvm.return", &[], &[]);
     let signature = format!("!llvm.func<void ({})>", types.join(", "));
     let signature = Type::parse(context, &signature).expect("a function type");
-    operation(context, "llvm.func", region, &[
-        ("sym_name", StringAttribute::new(context, &kernel.name).into()),
-        ("function_type", TypeAttribute::new(signature).into()),
-        ("CConv", parse(context, "#llvm.cconv<ccc>")),
-        ("linkage", parse(context, "#llvm.linkage<external>")),
-        ("visibility_", parse(context, "0 : i64")),
-        ("nvvm.kernel", parse(context, "unit")),
-        ("nvvm.reqntid", parse(context, &format!("array<i32: {}, 1, 1>", kernel.threads()))),
-    ])
+    operation(
+        context,
+        "llvm.func",
+        region,
+        &[
+            ("sym_name", StringAttribute::new(context, &kernel.name).into()),
+            ("function_type", TypeAttribute::new(signature).into()),
+            ("CConv", parse(context, "#llvm.cconv<ccc>")),
+            ("linkage", parse(context, "#llvm.linkage<external>")),
+            ("visibility_", parse(context, "0 : i64")),
+            ("nvvm.kernel", parse(context, "unit")),
+            ("nvvm.reqntid", parse(context, &format!("array<i32: {}, 1, 1>", kernel.threads()))),
+        ],
+    )
 }
 
 /// Coordinates, the sequence's extent, and the parameters' first elements for this head.
 fn prologue<'c>(b: &Builder<'c>, kernel: &Kernel, values: &[Val<'c>]) -> Prologue<'c> {
-    let special = |name: &str| {
-        b.value(&format!("nvvm.read.ptx.sreg.{name}"), &[], b.types.i32, &[])
-    };
+    let special =
+        |name: &str| b.value(&format!("nvvm.read.ptx.sreg.{name}"), &[], b.types.i32, &[]);
     let warps: usize = kernel.roles.iter().map(|r| r.warps).sum();
     let index = special("tid.x");
     let warp = b.like("llvm.lshr", &[index, b.i32(5)]);
@@ -160,10 +174,12 @@ fn prologue<'c>(b: &Builder<'c>, kernel: &Kernel, values: &[Val<'c>]) -> Prologu
         let base = b.advance(pointer, b.mul(skipped, bytes));
         arguments.push(Argument { pointer, base, token_stride });
     }
-    let shared = b.value("llvm.mlir.addressof", &[], b.types.shared, &[(
-        "global_name",
-        b.attribute(&format!("@{SHARED}")),
-    )]);
+    let shared = b.value(
+        "llvm.mlir.addressof",
+        &[],
+        b.types.shared,
+        &[("global_name", b.attribute(&format!("@{SHARED}")))],
+    );
     Prologue { shared, part: special("ctaid.y"), arguments, tokens, thread }
 }
 
@@ -177,8 +193,8 @@ fn body<'c>(emitter: &Emitter<'c, '_>, whole: Thread<'c>) {
     let mut first = 0;
     for (number, role) in emitter.kernel.roles.iter().enumerate() {
         let past = b.i32((first + role.warps) as i64);
-        let from = b.compare(super::builder::Compare::Le, b.i32(first as i64), whole.warp);
-        let to = b.compare(super::builder::Compare::Lt, whole.warp, past);
+        let from = b.compare(super::types::Compare::Le, b.i32(first as i64), whole.warp);
+        let to = b.compare(super::types::Compare::Lt, whole.warp, past);
         b.when(b.and(from, to), || {
             emitter.enter(number, role, first, whole);
             if let Some(registers) = role.registers {

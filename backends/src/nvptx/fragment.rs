@@ -7,9 +7,9 @@
 //! Wide: row = lane % 8 + 8 * (lane / 16),    column = 8 * (lane / 8 % 2)
 //! ```
 
-use super::builder::Val;
 use super::emitter::Emitter;
 use super::index::Index;
+use super::types::Val;
 use sluice_ir::dtype::Dtype;
 use sluice_ir::kernel::{Operand, TileId};
 
@@ -37,9 +37,7 @@ impl<'c> Emitter<'c, '_> {
         let half = |x| b.like("llvm.lshr", &[x, b.i32(1)]);
         match order {
             Order::Tall => (Index::below(bit(15), 16), Index::below(half(bit(16)), 9)),
-            Order::Wide => {
-                (Index::below(b.add(low, half(bit(16))), 16), Index::below(bit(8), 9))
-            }
+            Order::Wide => (Index::below(b.add(low, half(bit(16))), 16), Index::below(bit(8), 9)),
         }
     }
 
@@ -61,12 +59,17 @@ impl<'c> Emitter<'c, '_> {
         let pointer = self.block_address(tile, row, col, order);
         let registers = vec!["i32"; count].join(", ");
         let of = b.parse_type(&format!("!llvm.struct<({registers})>"));
-        let loaded = b.value("nvvm.ldmatrix", &[pointer], of, &[
-            ("num", b.attribute(&format!("{count} : i32"))),
-            ("layout", b.attribute(layout_of(transpose))),
-            ("shape", b.attribute(SHAPE)),
-            ("eltType", b.attribute(ELEMENTS)),
-        ]);
+        let loaded = b.value(
+            "nvvm.ldmatrix",
+            &[pointer],
+            of,
+            &[
+                ("num", b.attribute(&format!("{count} : i32"))),
+                ("layout", b.attribute(layout_of(transpose))),
+                ("shape", b.attribute(SHAPE)),
+                ("eltType", b.attribute(ELEMENTS)),
+            ],
+        );
         (0..count).map(|i| b.field(loaded, i, b.types.i32)).collect()
     }
 
@@ -80,11 +83,15 @@ impl<'c> Emitter<'c, '_> {
         let b = &self.b;
         let mut operands = vec![self.block_address(tile, row, col, order)];
         operands.extend_from_slice(matrices);
-        b.effect("nvvm.stmatrix", &operands, &[
-            ("layout", b.attribute(layout_of(true))),
-            ("shape", b.attribute(SHAPE)),
-            ("eltType", b.attribute(ELEMENTS)),
-        ]);
+        b.effect(
+            "nvvm.stmatrix",
+            &operands,
+            &[
+                ("layout", b.attribute(layout_of(true))),
+                ("shape", b.attribute(SHAPE)),
+                ("eltType", b.attribute(ELEMENTS)),
+            ],
+        );
     }
 
     /// The transposes of 8x8 matrices that are spread over a warp.
@@ -157,14 +164,19 @@ impl<'c> Emitter<'c, '_> {
         }
         operands.extend_from_slice(c);
         let kind = b.attribute(&format!("#nvvm.mma_type<{dtype}>"));
-        let sum = b.value("nvvm.mma.sync", &operands, of, &[
-            ("operandSegmentSizes", b.attribute("array<i32: 4, 2, 4>")),
-            ("shape", b.attribute("#nvvm.shape<m = 16, n = 8, k = 16>")),
-            ("layoutA", b.attribute(layout_of(false))),
-            ("layoutB", b.attribute(layout_of(true))),
-            ("multiplicandAPtxType", kind),
-            ("multiplicandBPtxType", kind),
-        ]);
+        let sum = b.value(
+            "nvvm.mma.sync",
+            &operands,
+            of,
+            &[
+                ("operandSegmentSizes", b.attribute("array<i32: 4, 2, 4>")),
+                ("shape", b.attribute("#nvvm.shape<m = 16, n = 8, k = 16>")),
+                ("layoutA", b.attribute(layout_of(false))),
+                ("layoutB", b.attribute(layout_of(true))),
+                ("multiplicandAPtxType", kind),
+                ("multiplicandBPtxType", kind),
+            ],
+        );
         (0..4).map(|i| b.field(sum, i, b.types.f32)).collect()
     }
 }

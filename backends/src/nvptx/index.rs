@@ -1,6 +1,7 @@
 //! Indices with a known constant part, so that unrolled code folds its addresses.
 
-use super::builder::{Builder, Compare, Val};
+use super::builder::Builder;
+use super::types::{Compare, Val};
 
 /// `dynamic + constant`, with `0 <= dynamic < limit`.
 #[derive(Clone, Copy)]

@@ -5,9 +5,9 @@
 //! `M_ij = L_ij + sum_{j <= k < i} L_ik Y_kj` and `Y_ij = M_ij + Y_ii M_ij`.
 //! An upper triangular matrix is a lower one read backwards.
 
-use super::builder::Val;
 use super::emitter::Emitter;
 use super::index::Index;
+use super::types::Val;
 use sluice_ir::dtype::Dtype;
 use sluice_ir::kernel::{Kernel, View};
 
@@ -56,9 +56,11 @@ impl<'c> Emitter<'c, '_> {
                 let at = self.at(dst, row, col);
                 let (r, c) = (self.facing(&whole, at.row), self.facing(&whole, at.col));
                 let below = self.holds(sluice_ir::kernel::Mask::Strict, r, c);
-                let value = self.b.choose(below, || vec![self.result(&whole, at.block, r, c)], &[
-                    self.b.f32(0.0),
-                ]);
+                let value = self.b.choose(
+                    below,
+                    || vec![self.result(&whole, at.block, r, c)],
+                    &[self.b.f32(0.0)],
+                );
                 value[0]
             });
             // Before anything else goes to the scratch memory.
@@ -110,19 +112,17 @@ impl<'c> Emitter<'c, '_> {
             for step in 0..size {
                 let row = first.plus(step);
                 let exists = b.both(b.index_below(row, v.size), b.index_below(column, v.size));
+                let clamped = b.index_min(row, v.size - 1);
                 let element = |col: Index<'c>| {
-                    let get = || vec![self.given(v, matrix, row, col)];
-                    exists.map_or_else(get, |e| b.choose(e, get, &[b.f32(0.0)]))[0]
+                    let col = b.index_min(col, v.size - 1);
+                    self.or_zero(exists, self.given(v, matrix, clamped, col))
                 };
-                let below = self.holds(
-                    sluice_ir::kernel::Mask::Strict,
-                    Index::constant(step),
-                    col,
-                );
+                let below = self.holds(sluice_ir::kernel::Mask::Strict, Index::constant(step), col);
                 let own = b.select(below, element(column), b.f32(0.0));
-                let value = found.iter().enumerate().fold(own, |sum, (k, y)| {
-                    b.fma(element(first.plus(k)), *y, sum)
-                });
+                let value = found
+                    .iter()
+                    .enumerate()
+                    .fold(own, |sum, (k, y)| b.fma(element(first.plus(k)), *y, sum));
                 b.when_some(exists, || b.store(value, self.slot(v, matrix, row, column)));
                 found.push(value);
             }
@@ -139,9 +139,8 @@ impl<'c> Emitter<'c, '_> {
             let (i, col) = b.index_split(i, before);
             let (matrix, run) = b.index_split(i, runs);
             let first = b.index_mul(run, ROWS).plus(before);
-            let rows: Vec<Index<'c>> = (0..ROWS)
-                .map(|r| b.index_min(first.plus(r), v.size - 1))
-                .collect();
+            let rows: Vec<Index<'c>> =
+                (0..ROWS).map(|r| b.index_min(first.plus(r), v.size - 1)).collect();
             let start: Vec<Val<'c>> =
                 rows.iter().map(|row| self.given(v, matrix, *row, col)).collect();
             let (from, _) = b.index_split(col, BLOCK);
@@ -174,9 +173,8 @@ impl<'c> Emitter<'c, '_> {
             let row = |r: usize| Index::constant(before + r);
             let m: Vec<Val<'c>> = (0..rows).map(|r| self.result(v, matrix, row(r), col)).collect();
             for r in 1..rows {
-                let value = (0..r).fold(m[r], |sum, k| {
-                    b.fma(self.result(v, matrix, row(r), row(k)), m[k], sum)
-                });
+                let value = (0..r)
+                    .fold(m[r], |sum, k| b.fma(self.result(v, matrix, row(r), row(k)), m[k], sum));
                 b.store(value, self.slot(v, matrix, row(r), col));
             }
         });

@@ -1,8 +1,8 @@
 //! Which element of a column tile lies in which register of which lane.
 
-use super::builder::Val;
 use super::emitter::Emitter;
 use super::index::Index;
+use super::types::Val;
 use melior::ir::ValueLike;
 use sluice_ir::dtype::Dtype;
 use sluice_ir::kernel::{Layout, Tile, TileId};
@@ -35,14 +35,18 @@ impl<'c> Emitter<'c, '_> {
                     col: col.plus(8 * (e / 2)),
                 };
                 let groups = tile.rows.div_ceil(8);
-                (0..groups).flat_map(|group| (0..4).map(move |e| (group, e)))
+                (0..groups)
+                    .flat_map(|group| (0..4).map(move |e| (group, e)))
                     .map(|(group, e)| at(group, e))
                     .collect()
             }
             Layout::Lanes => {
                 let run = self.run(tile);
-                let first =
-                    if tile.rows == 1 { Index::constant(0) } else { self.b.index_mul(self.warp(), run) };
+                let first = if tile.rows == 1 {
+                    Index::constant(0)
+                } else {
+                    self.b.index_mul(self.warp(), run)
+                };
                 let lane = self.lane();
                 let groups = tile.cols.div_ceil(32);
                 (0..run * groups)

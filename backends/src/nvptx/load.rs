@@ -1,8 +1,9 @@
 //! Global memory to shared memory or registers.
 
-use super::builder::{Builder, Compare, Val};
+use super::builder::Builder;
 use super::emitter::Emitter;
 use super::index::Index;
+use super::types::{Compare, Val};
 use sluice_ir::kernel::{Param, ParamId, ParamKind, Place, Swizzle, Tile, TileId};
 
 /// What a `Load` statement says.
@@ -53,7 +54,13 @@ impl<'c> Emitter<'c, '_> {
     }
 
     /// Whether element `(row, col)` of the tile exists in the param; none: always.
-    fn exists(&self, load: &Load, chunk: Val<'c>, row: Index<'c>, col: Index<'c>) -> Option<Val<'c>> {
+    fn exists(
+        &self,
+        load: &Load,
+        chunk: Val<'c>,
+        row: Index<'c>,
+        col: Index<'c>,
+    ) -> Option<Val<'c>> {
         let b = &self.b;
         let (param, tile) = (self.kernel.param(load.param), self.kernel.tile(load.dst));
         let live = match param.kind {
@@ -78,10 +85,8 @@ impl<'c> Emitter<'c, '_> {
             let at = self.global(load.param, chunk, row, col.minus(load.col), tile.cols);
             self.widen(b.load(at, b.float_type(param.dtype)))
         };
-        let in_range = b.both(
-            self.exists(load, chunk, row, col),
-            b.index_positive(col.minus(load.col)),
-        );
+        let in_range =
+            b.both(self.exists(load, chunk, row, col), b.index_positive(col.minus(load.col)));
         match in_range {
             None => get(),
             Some(condition) => b.choose(condition, || vec![get()], &[b.f32(0.0)])[0],
@@ -105,10 +110,8 @@ impl<'c> Emitter<'c, '_> {
                 if whole {
                     return new;
                 }
-                let touched = b.both(
-                    b.index_positive(e.col.minus(load.col)),
-                    b.index_below(e.col, end),
-                );
+                let touched =
+                    b.both(b.index_positive(e.col.minus(load.col)), b.index_below(e.col, end));
                 touched.map_or(new, |touched| b.select(touched, new, old))
             })
             .collect();
@@ -199,9 +202,13 @@ impl<'c> Builder<'c> {
     fn copy_async(&self, to: Val<'c>, from: Val<'c>, bytes: usize, size: Val<'c>) {
         // Only 16-byte pieces can bypass the first cache.
         let cache = if bytes == 16 { "cg" } else { "ca" };
-        self.effect("nvvm.cp.async.shared.global", &[to, from, size], &[
-            ("size", self.attribute(&format!("{bytes} : i32"))),
-            ("modifier", self.attribute(&format!("#nvvm<load_cache_modifier {cache}>"))),
-        ]);
+        self.effect(
+            "nvvm.cp.async.shared.global",
+            &[to, from, size],
+            &[
+                ("size", self.attribute(&format!("{bytes} : i32"))),
+                ("modifier", self.attribute(&format!("#nvvm<load_cache_modifier {cache}>"))),
+            ],
+        );
     }
 }

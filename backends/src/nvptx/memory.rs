@@ -1,8 +1,8 @@
 //! Addresses in shared and global memory, and access to single elements.
 
-use super::builder::Val;
 use super::emitter::Emitter;
 use super::index::Index;
+use super::types::Val;
 use sluice_ir::kernel::{Param, ParamId, ParamKind, Shared, Swizzle, Tile, TileId};
 
 /// Bit of a byte offset where the number of a 16-byte piece begins.

@@ -23,6 +23,7 @@ mod scalar;
 mod scan;
 mod score;
 mod store;
+mod types;
 
 pub use ptxas::{Assembled, assemble};
 

@@ -1,10 +1,10 @@
 //! Pointwise expressions, in f32 on the units for approximate functions.
 
-use super::builder::{Compare, CompareFloat, Val};
 use super::emitter::Emitter;
 use super::index::Index;
-use sluice_ir::kernel::{Arg, Binary, Expr, Place, Unary, View};
+use super::types::{Compare, CompareFloat, Val};
 use sluice_ir::kernel::Mask;
+use sluice_ir::kernel::{Arg, Binary, Expr, Place, Unary, View};
 use std::f64::consts::{LN_2, LOG2_E, TAU};
 
 /// An element of a destination seen as blocks.

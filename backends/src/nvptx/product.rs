@@ -1,9 +1,9 @@
 //! Matrix products on tensor cores.
 
-use super::builder::{Compare, Val};
 use super::emitter::Emitter;
 use super::index::Index;
 use super::pointwise::At;
+use super::types::{Compare, Val};
 use sluice_ir::kernel::{Band, Mma, Operand, Place, Start, View};
 
 /// Rows and columns of the block that a warp computes at a time.
@@ -31,7 +31,8 @@ impl<'c> Emitter<'c, '_> {
             let of_b = block * m.b.view.blocks / blocks;
             for k in (0..inner_groups).step_by(2) {
                 let group = of_b * inner_groups + k;
-                let mut left = b_registers[2 * group..(2 * group + 4).min(b_registers.len())].to_vec();
+                let mut left =
+                    b_registers[2 * group..(2 * group + 4).min(b_registers.len())].to_vec();
                 if k + 1 == inner_groups {
                     left.truncate(2);
                 }
@@ -45,7 +46,8 @@ impl<'c> Emitter<'c, '_> {
                     }
                     let count = if n + 1 < row_groups { 4 } else { 2 };
                     let at = (Index::constant(8 * k), Index::constant(8 * n));
-                    let pairs = self.right_fragment(right, (Index::constant(block), blocks), at, count);
+                    let pairs =
+                        self.right_fragment(right, (Index::constant(block), blocks), at, count);
                     for g in wanted {
                         let first = 4 * (block * row_groups + g);
                         let pair = &pairs[2 * (g - n)..2 * (g - n) + 2];
@@ -171,7 +173,14 @@ impl<'c> Emitter<'c, '_> {
     }
 
     /// Where value `e` of a lane lies: four for each 8 columns, two in each of rows `r` and `r + 8`.
-    fn block_element(&self, m: &Mma, block: Index<'c>, i: Index<'c>, j: Index<'c>, e: usize) -> At<'c> {
+    fn block_element(
+        &self,
+        m: &Mma,
+        block: Index<'c>,
+        i: Index<'c>,
+        j: Index<'c>,
+        e: usize,
+    ) -> At<'c> {
         let b = &self.b;
         let row = b.index_add(i, self.quad()).plus(8 * (e / 2 % 2));
         let col = b.index_add(j, self.pair()).plus(8 * (e / 4) + e % 2);
@@ -181,10 +190,7 @@ impl<'c> Emitter<'c, '_> {
     /// The epilogue of one element in shared memory: 0 in the padding.
     pub(super) fn finish_element(&self, m: &Mma, at: &At<'c>, sum: Val<'c>) -> Val<'c> {
         let b = &self.b;
-        let inside = b.both(
-            b.index_below(at.row, at.shape[1]),
-            b.index_below(at.col, at.shape[2]),
-        );
+        let inside = b.both(b.index_below(at.row, at.shape[1]), b.index_below(at.col, at.shape[2]));
         let value = match &m.then {
             None => sum,
             Some(body) => self.evaluate(&body.expr, at, &|i| match i {

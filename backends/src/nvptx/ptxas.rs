@@ -69,7 +69,8 @@ pub fn assemble(
 /// The number in front of a phrase, 0 if the phrase does not occur.
 fn number_before(report: &str, phrase: &str) -> usize {
     let before = report.split(phrase).next().filter(|b| b.len() < report.len());
-    let digits = before.map_or("", |b| &b[b.trim_end_matches(|c: char| c.is_ascii_digit()).len()..]);
+    let digits =
+        before.map_or("", |b| &b[b.trim_end_matches(|c: char| c.is_ascii_digit()).len()..]);
     digits.parse().unwrap_or(0)
 }
 

@@ -1,9 +1,9 @@
 //! Matrix products in ordinary arithmetic: in shared memory, and with columns spread over lanes.
 
-use super::builder::Val;
 use super::emitter::Emitter;
 use super::index::Index;
 use super::pointwise::At;
+use super::types::Val;
 use sluice_ir::kernel::{Kernel, Layout, Mma, Operand, Place, Start, Stmt, Unit};
 
 /// Bytes of scratch memory that the statements of a kernel need.
@@ -27,9 +27,8 @@ fn scratch_of(kernel: &Kernel, statement: &Stmt, warps: usize) -> usize {
 
 /// Whether the rows that a product sums over are dealt to several warps.
 fn joins_warps(kernel: &Kernel, m: &Mma) -> bool {
-    let in_columns = |view: sluice_ir::kernel::View| {
-        matches!(kernel.tile(view.tile).place, Place::Columns)
-    };
+    let in_columns =
+        |view: sluice_ir::kernel::View| matches!(kernel.tile(view.tile).place, Place::Columns);
     m.unit == Unit::Scalar
         && kernel.layout == Layout::Lanes
         && in_columns(m.dst)
@@ -39,7 +38,10 @@ fn joins_warps(kernel: &Kernel, m: &Mma) -> bool {
 impl<'c> Emitter<'c, '_> {
     /// Byte offset of the role's scratch memory.
     pub(super) fn scratch(&self) -> usize {
-        let before = Kernel { roles: self.kernel.roles[..self.thread().role].to_vec(), ..self.kernel.clone() };
+        let before = Kernel {
+            roles: self.kernel.roles[..self.thread().role].to_vec(),
+            ..self.kernel.clone()
+        };
         super::scratch_offset(self.kernel) + scratch_bytes(&before)
     }
 
@@ -178,7 +180,7 @@ impl<'c> Emitter<'c, '_> {
             let products: Vec<Val<'c>> = own.iter().enumerate().map(product).collect();
             let mut sum = products.into_iter().reduce(|x, y| b.fadd(x, y)).expect("a column");
             for distance in [16, 8, 4, 2, 1] {
-                sum = b.fadd(sum, self.from_partner(sum, distance));
+                sum = b.fadd(sum, self.value_of_partner(sum, distance));
             }
             let at_row = of_row[0].row;
             let zero = Index::constant(0);

@@ -1,8 +1,8 @@
 //! Running sums and reductions in shared memory.
 
-use super::builder::{Compare, Val};
 use super::emitter::Emitter;
 use super::index::Index;
+use super::types::{Compare, Val};
 use sluice_ir::kernel::{Binary, Mask, Over, Reduction, TileId, View};
 
 /// Lanes of a warp.
@@ -84,9 +84,9 @@ impl<'c> Emitter<'c, '_> {
             let has = b.compare(Compare::Le, b.i32(by as i64), lane);
             b.select(has, moved, b.f32(0.0))
         };
-        let mut sum = guarded(self.from_below(value, 1), 1);
+        let mut sum = guarded(self.value_of_lower(value, 1), 1);
         for by in [1, 2, 4, 8, 16] {
-            sum = b.fadd(sum, guarded(self.from_below(sum, by), by));
+            sum = b.fadd(sum, guarded(self.value_of_lower(sum, by), by));
         }
         sum
     }
@@ -135,7 +135,7 @@ impl<'c> Emitter<'c, '_> {
             })[0];
             let mut distance = lanes / 2;
             while distance > 0 {
-                value = self.joined(op, value, self.from_partner(value, distance));
+                value = self.joined(op, value, self.value_of_partner(value, distance));
                 distance /= 2;
             }
             let mine = b.index_below(lane, 1);

@@ -1,8 +1,8 @@
 //! Scores and mixtures with a decay per channel: every exponent is at most 0.
 
-use super::builder::Val;
 use super::emitter::Emitter;
 use super::index::Index;
+use super::types::Val;
 use sluice_ir::kernel::{Mask, Operand, Unit, View};
 
 /// Rows and columns of the block that a warp computes at a time on tensor cores.

@@ -1,9 +1,9 @@
 //! Shared memory or registers to global memory.
 
-use super::builder::Val;
 use super::emitter::Emitter;
 use super::index::Index;
 use super::load::columns;
+use super::types::Val;
 use sluice_ir::kernel::{Param, ParamId, ParamKind, Place, Tile, TileId};
 
 /// What a `Store` statement says.

@@ -24,7 +24,13 @@ impl Tiles {
 
     /// A tile in shared memory; 16-bit tiles are padded to 16 rows and columns and 16 more bytes a
     /// row keep rows in different banks.
-    pub(crate) fn shared(&mut self, name: &str, [rows, cols]: [usize; 2], dtype: Dtype, stages: usize) -> TileId {
+    pub(crate) fn shared(
+        &mut self,
+        name: &str,
+        [rows, cols]: [usize; 2],
+        dtype: Dtype,
+        stages: usize,
+    ) -> TileId {
         let half = dtype.bytes() == 2;
         let pad = |n: usize| if half { n.next_multiple_of(16) } else { n };
         let (padded_rows, padded_cols) = (pad(rows), pad(cols));
@@ -112,7 +118,7 @@ pub(crate) fn mma(dst: TileId, a: Operand, b: Operand, start: Start, band: Band)
 
 pub(crate) fn param(name: &str, kind: ParamKind, dtype: Dtype, rows: usize, cols: usize) -> Param {
     let bytes = rows * cols * dtype.bytes();
-    let align = [16, 8, 4, 2].into_iter().find(|n| bytes % n == 0).expect("even bytes");
+    let align = [16, 8, 4, 2].into_iter().find(|n| bytes.is_multiple_of(*n)).expect("even bytes");
     Param {
         name: name.into(),
         kind,
@@ -127,7 +133,13 @@ pub(crate) fn param(name: &str, kind: ParamKind, dtype: Dtype, rows: usize, cols
     }
 }
 
-pub(crate) fn kernel(name: &str, chunk: usize, params: Vec<Param>, tiles: Tiles, role: Role) -> Kernel {
+pub(crate) fn kernel(
+    name: &str,
+    chunk: usize,
+    params: Vec<Param>,
+    tiles: Tiles,
+    role: Role,
+) -> Kernel {
     Kernel {
         name: name.into(),
         schedule: Schedule::FusedScan,
@@ -279,9 +291,12 @@ impl DecayScan {
         setup.extend(load(0));
         let role = Role { name: "all".into(), warps, registers: None, setup, body, finish };
         let mut name = format!("decay_scan_{keys}_{}_{chunk}_x{}", self.values, self.parts);
-        for (is, letter) in
-            [(self.grouped, 'g'), (self.gates == Bf16, 'h'), (self.turned, 't'), (self.normaliser, 'n')]
-        {
+        for (is, letter) in [
+            (self.grouped, 'g'),
+            (self.gates == Bf16, 'h'),
+            (self.turned, 't'),
+            (self.normaliser, 'n'),
+        ] {
             name.extend(is.then_some(letter));
         }
         let kernel = kernel(&name, chunk, self.params(), t, role);
@@ -305,5 +320,58 @@ pub(crate) fn scans() -> Vec<Kernel> {
         DecayScan { normaliser: true, gates: Dtype::Bf16, ..plain(24, 17, 48) },
     ]
     .map(DecayScan::kernel)
-    .into()
+    .into_iter()
+    .chain([two_roles()])
+    .collect()
+}
+
+/// `o_t = e^(g_1 + .. + g_t within the chunk) x_t`: one role prepares the sums for the other.
+pub(crate) fn two_roles() -> Kernel {
+    use Dtype::{Bf16, F32};
+    let (chunk, values) = (32, 64);
+    let mut t = Tiles::default();
+    let from = t.shared("x", [chunk, values], Bf16, 2);
+    let g = t.shared("g", [chunk, 1], F32, 2);
+    let sum = t.shared("sum", [chunk, 1], F32, 2);
+    let y = t.columns("y", chunk, values, F32);
+    let params = vec![
+        param("x", ParamKind::TokenIn, Bf16, 1, values),
+        param("g", ParamKind::TokenIn, F32, 1, 1),
+        param("o", ParamKind::TokenOut, Bf16, 1, values),
+    ];
+    let load = |dst, param| {
+        vec![
+            Stmt::Load { dst, param: ParamId(param), ahead: 0, col: 0 },
+            Stmt::Commit,
+            Stmt::WaitLoads { pending: 0 },
+            Stmt::Sync(Sync::Role),
+        ]
+    };
+    let mut scale = load(from, 0);
+    scale.extend([
+        copy(y, from),
+        Stmt::Sync(Sync::Wait(0)),
+        map(y, mul(x(0), exp(x(1))), vec![arg(y), arg(sum)]),
+        Stmt::Store { param: ParamId(2), src: y, col: 0 },
+        Stmt::Sync(Sync::Cta),
+    ]);
+    let mut prepare = load(g, 1);
+    prepare.extend([
+        Stmt::Run { dst: one(sum), src: one(g), mask: Mask::Incl },
+        Stmt::Sync(Sync::Arrive(0)),
+        Stmt::Sync(Sync::Cta),
+    ]);
+    let role = |name: &str, warps, body| Role {
+        name: name.into(),
+        warps,
+        registers: None,
+        setup: vec![],
+        body,
+        finish: vec![],
+    };
+    let whole = kernel("two_roles", chunk, params, t, role("scale", 4, scale));
+    let mut roles = whole.roles.clone();
+    roles.push(role("prepare", 1, prepare));
+    let ready = Mbarrier { name: "ready".into(), count: 32, stages: 2 };
+    Kernel { roles, mbarriers: vec![ready], ..whole }
 }

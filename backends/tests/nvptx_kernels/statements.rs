@@ -62,11 +62,7 @@ impl Probe {
 
     pub(crate) fn kernel(self, name: &str) -> Kernel {
         let mut setup = self.setup;
-        setup.extend([
-            Stmt::Commit,
-            Stmt::WaitLoads { pending: 0 },
-            Stmt::Sync(Sync::Cta),
-        ]);
+        setup.extend([Stmt::Commit, Stmt::WaitLoads { pending: 0 }, Stmt::Sync(Sync::Cta)]);
         setup.extend(self.body);
         setup.push(Stmt::Sync(Sync::Cta));
         let role = Role {
@@ -94,8 +90,17 @@ fn lanes() -> Probe {
 
 /// All of them, in a fixed order.
 pub(crate) fn statements() -> Vec<Kernel> {
-    [pointwise(), scans(), shared_products(), column_products(), copies(), scores(), inverses(), in_lanes()]
-        .concat()
+    [
+        pointwise(),
+        scans(),
+        shared_products(),
+        column_products(),
+        copies(),
+        scores(),
+        inverses(),
+        in_lanes(),
+    ]
+    .concat()
 }
 
 fn pointwise() -> Vec<Kernel> {
@@ -180,7 +185,9 @@ fn scans() -> Vec<Kernel> {
 fn shared_products() -> Vec<Kernel> {
     let mut kernels = Vec::new();
     for (i, ([m, n, k], blocks, dtype)) in
-        [([64, 64, 128], 1, Bf16), ([20, 40, 24], 1, F16), ([32, 16, 16], 4, Bf16)].into_iter().enumerate()
+        [([64, 64, 128], 1, Bf16), ([20, 40, 24], 1, F16), ([32, 16, 16], 4, Bf16)]
+            .into_iter()
+            .enumerate()
     {
         let mut p = fragments();
         let factor = p.input(blocks * m, 1, F32);
@@ -220,7 +227,8 @@ fn column_products() -> Vec<Kernel> {
         let factor = p.input(blocks * m, 1, F32);
         let across = p.input(1, n, F32);
         for turned in [false, true] {
-            let a = if turned { p.input(blocks * k, m, Bf16) } else { p.input(blocks * m, k, Bf16) };
+            let a =
+                if turned { p.input(blocks * k, m, Bf16) } else { p.input(blocks * m, k, Bf16) };
             let dst = p.columns(blocks * m, n, F32);
             let body = Body {
                 expr: add(mul(x(0), x(1)), x(2)),
