@@ -36,6 +36,11 @@ impl Problem {
         self.cu_seqlens[self.sequences()]
     }
 
+    /// Tokens of the longest sequence.
+    pub fn longest(&self) -> usize {
+        self.cu_seqlens.windows(2).map(|ends| ends[1] - ends[0]).max().unwrap_or(0)
+    }
+
     /// The group that a head belongs to.
     pub fn group_of(&self, head: usize) -> usize {
         head / (self.heads / self.groups)

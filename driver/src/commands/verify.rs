@@ -3,9 +3,10 @@
 use super::{Failure, ProgramArguments, TargetArguments, progress, show};
 use sluice::program::recurrences;
 use sluice::source::Source;
-use sluice::verify::{Check, Options, ProgramReport, SHAPE_COUNT, verify};
+use sluice::verify::{Check, Options, ProgramReport, SHAPE_COUNT, export, verify};
 use sluice_ir::step::Recurrence;
 use std::io::Write;
+use std::path::PathBuf;
 
 /// Compares every stage of a program with the definition of the language, at several shapes.
 #[derive(clap::Args)]
@@ -30,6 +31,10 @@ pub(super) struct Arguments {
     /// Prints JSON.
     #[arg(long)]
     json: bool,
+    /// Verifies nothing, but writes programs, inputs and expected results to a folder: the suite that
+    /// `sluice-run` checks on a machine with a GPU and no compiler.
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["json", "device", "rounded"])]
+    export: Option<PathBuf>,
 }
 
 pub(super) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<(), Failure> {
@@ -40,6 +45,10 @@ pub(super) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<(), Fail
         rounded: arguments.rounded,
         device: arguments.device,
     };
+    if let Some(folder) = &arguments.export {
+        let recurrences: Vec<Recurrence> = programs.into_iter().map(|(_, r)| r).collect();
+        return export(&recurrences, options, folder).map_err(|e| Failure::User(e, None));
+    }
     let bar = progress::counted(programs.len() * SHAPE_COUNT);
     let mut reports = Vec::new();
     for (source, recurrence) in programs {

@@ -2,9 +2,12 @@
 //!
 //! No stage is compared with another: two forms that share a mistake would agree.
 
+mod export;
 mod random;
 mod shapes;
 mod stages;
+
+pub use export::export;
 
 use crate::extents::Extents;
 use random::Random;
@@ -99,9 +102,7 @@ pub fn verify(
         if !built.contains_key(&problem.extents) {
             built.insert(problem.extents.clone(), stages(recurrence, &problem.extents, options)?);
         }
-        let mut random = Random::new(seed as u64);
-        let inputs =
-            random::arrays(recurrence, &problem, options.dtype, shape.initial, &mut random);
+        let inputs = draw(recurrence, &problem, options.dtype, shape.initial, seed);
         let stages = &built[&problem.extents];
         let checks = compare(recurrence, &problem, &inputs, &stages.ready)?;
         let report = shape.report(problem, checks, &stages.too_large);
@@ -110,6 +111,17 @@ pub fn verify(
     }
     let passed = cases.iter().flat_map(|case| &case.checks).all(|check| check.passed);
     Ok(ProgramReport { program: recurrence.name.clone(), passed, cases })
+}
+
+/// The inputs of the shape with this number.
+fn draw(
+    recurrence: &Recurrence,
+    problem: &Problem,
+    dtype: Dtype,
+    initial: bool,
+    number: usize,
+) -> Arrays {
+    random::arrays(recurrence, problem, dtype, initial, &mut Random::new(number as u64))
 }
 
 /// Every stage on one problem.
@@ -157,8 +169,7 @@ pub fn errors(
     want: &Arrays,
     got: &Arrays,
 ) -> Vec<ArrayError> {
-    let lengths = problem.cu_seqlens.windows(2).map(|w| w[1] - w[0]);
-    let tokens = lengths.max().unwrap_or(0);
+    let tokens = problem.longest();
     let outputs = recurrence.outputs.iter().map(|o| (&o.name, Kind::Output));
     let states = recurrence.states.iter().map(|s| (&s.name, Kind::State));
     outputs

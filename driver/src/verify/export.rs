@@ -1,0 +1,131 @@
+//! The suite that a machine with a GPU and no compiler checks with `sluice-run`.
+
+use super::{Options, SHAPES, draw};
+use crate::extents::Extents;
+use crate::files::{self, Files};
+use crate::kernels::{CHUNKS, kernels};
+use crate::package::package;
+use crate::{Scheduled, tool};
+use sluice_ir::accuracy::{Kind, tolerance};
+use sluice_ir::diagnostic::{Code, Diagnostic};
+use sluice_ir::dtype::Dtype;
+use sluice_ir::problem::{Arrays, Problem};
+use sluice_ir::step::{self, Recurrence};
+use sluice_passes::schedule::Build;
+use sluice_runtime::npz;
+use sluice_runtime::suite::{Case, EXPECTED, INPUT, SUITE_FILE, Suite};
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// Builds every recurrence for every shape and writes programs, inputs and expected results.
+///
+/// # Errors
+///
+/// Those of the stages, and [`Code::File`]; then there is no [`SUITE_FILE`].
+pub fn export(
+    recurrences: &[Recurrence],
+    options: Options,
+    folder: &Path,
+) -> Result<(), Vec<Diagnostic>> {
+    make(folder).map_err(|e| vec![e])?;
+    let mut suite = Suite { cases: Vec::new() };
+    for recurrence in recurrences {
+        let mut built: BTreeMap<Extents, String> = BTreeMap::new();
+        for (seed, shape) in SHAPES.iter().enumerate() {
+            let problem = shape.problem(recurrence);
+            let program = match built.get(&problem.extents) {
+                Some(program) => program.clone(),
+                None => {
+                    let program = format!("{}_{}", recurrence.name, built.len());
+                    build(recurrence, &problem.extents, options, &folder.join(&program))?;
+                    built.insert(problem.extents.clone(), program.clone());
+                    program
+                }
+            };
+            let inputs = draw(recurrence, &problem, options.dtype, shape.initial, seed);
+            let name = format!("{}_{}", recurrence.name, shape.name.replace(' ', "_"));
+            let case = case(recurrence, name, program, &problem, options.dtype);
+            archive(recurrence, &problem, &inputs, &folder.join(&case.arrays)).map_err(|e| vec![e])?;
+            suite.cases.push(case);
+        }
+    }
+    let text = serde_json::to_string_pretty(&suite).expect("a suite is plain data") + "\n";
+    let files = Files::from([(SUITE_FILE.to_owned(), text.into_bytes())]);
+    files::write(folder, &files).map_err(|e| vec![e])
+}
+
+/// Makes the folder, which must hold no other suite.
+fn make(folder: &Path) -> Result<(), Diagnostic> {
+    if folder.join(SUITE_FILE).exists() {
+        let message = format!("`{}` holds a suite already", folder.display());
+        return Err(Diagnostic::new(Code::File, message).with_help("name a new folder"));
+    }
+    std::fs::create_dir_all(folder).map_err(|e| {
+        Diagnostic::new(Code::File, format!("cannot write to `{}`: {e}", folder.display()))
+            .with_help("name a folder that can be made and written")
+    })
+}
+
+fn build(
+    recurrence: &Recurrence,
+    extents: &Extents,
+    options: Options,
+    folder: &Path,
+) -> Result<(), Vec<Diagnostic>> {
+    let term = sluice_passes::lift(recurrence, extents)?;
+    let build =
+        Build { extents, dtype: options.dtype, compute: Dtype::F32, target: options.target };
+    let scheduled = Scheduled {
+        recurrence: recurrence.clone(),
+        extents: extents.clone(),
+        kernels: kernels(recurrence, &term, &build, CHUNKS, &mut |_, _| {})?,
+    };
+    let write = || {
+        let ptxas = tool::ptxas()?;
+        let package = package(&scheduled, options.target, ptxas.as_deref(), &mut |_, _| {})?;
+        files::write(folder, &package.files)
+    };
+    write().map_err(|e| vec![e])
+}
+
+fn case(
+    recurrence: &Recurrence,
+    name: String,
+    program: String,
+    problem: &Problem,
+    dtype: Dtype,
+) -> Case {
+    let tokens = problem.longest();
+    let outputs = recurrence.outputs.iter().map(|o| (o.name.clone(), Kind::Output));
+    let states = recurrence.states.iter().map(|s| (s.name.clone(), Kind::State));
+    Case {
+        arrays: format!("{name}.npz"),
+        name,
+        program,
+        heads: problem.heads,
+        groups: problem.groups,
+        cu_seqlens: problem.cu_seqlens.clone(),
+        bounds: outputs
+            .chain(states)
+            .map(|(name, kind)| (name, tolerance(dtype, tokens, kind)))
+            .collect(),
+        variant: None,
+        time: false,
+    }
+}
+
+/// Inputs and what the definition makes of them, in doubles.
+fn archive(
+    recurrence: &Recurrence,
+    problem: &Problem,
+    inputs: &Arrays,
+    path: &Path,
+) -> Result<(), Diagnostic> {
+    let expected = step::eval(recurrence, problem, inputs);
+    let named = |prefix: &str, arrays: &Arrays| -> Arrays {
+        arrays.iter().map(|(name, array)| (format!("{prefix}{name}"), array.clone())).collect()
+    };
+    let mut all = named(INPUT, inputs);
+    all.extend(named(EXPECTED, &expected));
+    npz::write(path, &all, Dtype::F64)
+}
