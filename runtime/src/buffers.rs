@@ -35,6 +35,8 @@ impl Buffers {
         let offsets: Vec<i64> = problem.cu_seqlens.iter().map(|n| *n as i64).collect();
         let cu_seqlens =
             device.stream.clone_htod(&offsets).map_err(|e| failed("upload offsets", e))?;
+        // Copies are queued: the host's arrays must live until they are done.
+        device.stream.synchronize().map_err(|e| failed("upload the inputs", e))?;
         Ok(Self { params, cu_seqlens })
     }
 
@@ -49,7 +51,8 @@ impl Buffers {
             if let (true, Some(buffer)) = (param.is_output(), buffer) {
                 let nan = vec![0xffu8; buffer.len()];
                 let copied = device.stream.memcpy_htod(&nan, buffer);
-                copied.map_err(|e| failed(&format!("reset `{}`", param.name), e))?;
+                let done = copied.and_then(|()| device.stream.synchronize());
+                done.map_err(|e| failed(&format!("reset `{}`", param.name), e))?;
             }
         }
         Ok(())
@@ -92,23 +95,23 @@ impl Buffers {
         unsafe { launch.launch(config) }.map(|_| ())
     }
 
-    /// Waits, and downloads the bytes of the outputs; none for inputs.
+    /// Waits for the launch, and downloads the bytes of the outputs; none for inputs.
     pub(crate) fn download(
         &self,
         device: &Device,
         variant: &Variant,
     ) -> Result<Vec<Option<Vec<u8>>>, Diagnostic> {
-        let params = variant.params.iter().zip(&self.params);
-        params
-            .map(|(param, buffer)| match (param.is_output(), buffer) {
-                (true, Some(buffer)) => {
-                    let bytes = device.stream.clone_dtoh(buffer);
-                    let what = format!("run `{}` and download `{}`", variant.entry, param.name);
-                    Ok(Some(bytes.map_err(|e| failed(&what, e))?))
-                }
-                _ => Ok(None),
-            })
-            .collect()
+        let run = |e| failed(&format!("run `{}`", variant.entry), e);
+        device.stream.synchronize().map_err(run)?;
+        let mut downloaded = Vec::with_capacity(self.params.len());
+        for (param, buffer) in variant.params.iter().zip(&self.params) {
+            let output = buffer.as_ref().filter(|_| param.is_output());
+            let bytes = output.map(|b| device.stream.clone_dtoh(b)).transpose();
+            let trouble = |e| failed(&format!("download `{}`", param.name), e);
+            downloaded.push(bytes.map_err(trouble)?);
+        }
+        device.stream.synchronize().map_err(run)?;
+        Ok(downloaded)
     }
 }
 

@@ -57,11 +57,11 @@ impl<'c> Bits<'c, '_> {
         self.build.raw.build_bit_cast(bits, ty, "").expect(BUILDS).into_float_value()
     }
 
-    fn from_bf16(&self, bits: IntValue<'c>) -> FloatValue<'c> {
+    fn widen_bf16(&self, bits: IntValue<'c>) -> FloatValue<'c> {
         self.single(self.left(bits, 16))
     }
 
-    fn to_bf16(&self, x: FloatValue<'c>) -> IntValue<'c> {
+    fn narrow_bf16(&self, x: FloatValue<'c>) -> IntValue<'c> {
         let bits = self.of(x);
         let odd = self.and(self.right(bits, 16), 1);
         let nearest = self.right(self.add(self.add(bits, self.constant(0x7fff)), odd), 16);
@@ -70,7 +70,7 @@ impl<'c> Bits<'c, '_> {
         self.choose(nan, self.constant(0x7fc0), nearest)
     }
 
-    fn from_f16(&self, bits: IntValue<'c>) -> FloatValue<'c> {
+    fn widen_f16(&self, bits: IntValue<'c>) -> FloatValue<'c> {
         // The exponent is moved to a single's by an exact product, which also makes denormals normal.
         let magnitude = self.left(self.and(bits, 0x7fff), 13);
         let rebias = self.build.context.f32_type().const_float(2f64.powi(112));
@@ -81,7 +81,7 @@ impl<'c> Bits<'c, '_> {
         self.single(self.or(value, self.left(self.and(bits, 0x8000), 16)))
     }
 
-    fn to_f16(&self, x: FloatValue<'c>) -> IntValue<'c> {
+    fn narrow_f16(&self, x: FloatValue<'c>) -> IntValue<'c> {
         let bits = self.of(x);
         let sign = self.and(self.right(bits, 16), 0x8000);
         let magnitude = self.and(bits, 0x7fff_ffff);
@@ -120,15 +120,15 @@ impl<'c> Emitter<'c, '_> {
     fn pack(&self, dtype: Dtype, value: Real<'c>) -> IntValue<'c> {
         let single = self.cast(value, self.build.context.f32_type());
         match dtype {
-            Dtype::F16 => self.bits().to_f16(single),
-            _ => self.bits().to_bf16(single),
+            Dtype::F16 => self.bits().narrow_f16(single),
+            _ => self.bits().narrow_bf16(single),
         }
     }
 
     fn unpack(&self, dtype: Dtype, bits: IntValue<'c>) -> Real<'c> {
         let single = match dtype {
-            Dtype::F16 => self.bits().from_f16(bits),
-            _ => self.bits().from_bf16(bits),
+            Dtype::F16 => self.bits().widen_f16(bits),
+            _ => self.bits().widen_bf16(bits),
         };
         self.cast(single, self.build.real)
     }

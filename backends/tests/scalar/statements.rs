@@ -92,7 +92,7 @@ fn unary_functions_survive_their_extremes() {
         let statement =
             |x: &[TileId], y| vec![map(whole(y), vec![arg(whole(x[0]))], unary(f, Expr::Arg(0)))];
         let want: Vec<f64> = x.data.iter().map(|v| f.eval(*v)).collect();
-        let got = apply(&[x.clone()], [1, 4], Precision::F64, statement);
+        let got = apply(std::slice::from_ref(&x), [1, 4], Precision::F64, statement);
         assert_eq!(got, want, "{}", f.name());
     }
 }
