@@ -56,6 +56,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         ("compiler_knows_no_model", models),
         ("snapshots_have_their_case", orphans),
         ("every_code_has_a_case", codes),
+        ("references_are_listed", references),
     ];
     checks
         .iter()
@@ -139,14 +140,10 @@ fn is_test(path: &Path) -> bool {
     path.iter().any(|part| part == "tests" || part == "tests.rs")
 }
 
-/// Whether a line is a comment with a reference such as `[Yang 2024]`.
+/// Whether a line is a comment with a reference.
 fn cites(line: &str) -> bool {
     let comment = line.trim_start().starts_with("//");
-    comment && line.split('[').skip(1).any(|r| r.split(']').next().is_some_and(ends_in_year))
-}
-
-fn ends_in_year(reference: &str) -> bool {
-    reference.split([' ', ',']).any(|w| w.len() == 4 && w.parse::<u16>().is_ok())
+    comment && line.split('[').skip(1).filter_map(|r| r.split([']', ',']).next()).any(is_key)
 }
 
 fn is_model(word: &str) -> bool {
@@ -184,4 +181,31 @@ fn codes() -> Vec<String> {
         .filter(|code| !has_case(code) && !cli::CODES.contains(code))
         .map(|code| format!("{code} ({}) has no case", code.title()))
         .collect()
+}
+
+/// Keys such as `[Yang 2024, eq. 7]` resolve in one list.
+fn references() -> Vec<String> {
+    let architecture = read(&root().join("ARCHITECTURE.md"));
+    let mut paths = sources(FOLDERS);
+    paths.extend(files(&root().join("stdlib"), "sluice"));
+    paths.extend(files(&root().join("examples"), "sluice"));
+    let mut violations = Vec::new();
+    for path in paths {
+        for part in read(&path).split('[').skip(1) {
+            let key = part.split([']', ',']).next().expect("splitting gives a part");
+            if is_key(key) && !architecture.contains(&format!("[{key}]")) {
+                violations.push(format!("{} cites [{key}]", name(&path)));
+            }
+        }
+    }
+    violations
+}
+
+/// A name and a year, perhaps with a letter.
+fn is_key(key: &str) -> bool {
+    let Some((author, year)) = key.rsplit_once(' ') else { return false };
+    let digits = year.trim_end_matches(|c: char| c.is_ascii_lowercase());
+    author.starts_with(|c: char| c.is_ascii_uppercase())
+        && digits.len() == 4
+        && digits.parse::<u16>().is_ok()
 }

