@@ -332,7 +332,8 @@ pub(crate) fn two_roles() -> Kernel {
     let mut t = Tiles::default();
     let from = t.shared("x", [chunk, values], Bf16, 2);
     let g = t.shared("g", [chunk, 1], F32, 2);
-    let sum = t.shared("sum", [chunk, 1], F32, 2);
+    // An instance for each chunk: the evaluator does not hold roles together at barriers.
+    let sum = t.shared("sum", [chunk, 1], F32, 8);
     let y = t.columns("y", chunk, values, F32);
     let params = vec![
         param("x", ParamKind::TokenIn, Bf16, 1, values),
