@@ -14,14 +14,12 @@ const LOWEST_GATE: f64 = -100.0;
 
 /// A fused expression being built for one destination.
 struct Fusion {
-    /// The node that is computed.
-    root: Id,
     /// Blocks of the destination.
     blocks: usize,
     size: [usize; 2],
     columns: bool,
-    /// The node whose value is the product's sum, if the expression ends a product.
-    sum: Option<Id>,
+    /// The node whose value is the product's sum, if the expression ends a product, and that value.
+    sum: Option<(Id, Expr)>,
     args: Vec<Arg>,
 }
 
@@ -36,6 +34,19 @@ pub(super) struct Sum {
     start: Option<Id>,
 }
 
+/// How a product ends: the node that is its sum, and factors of the sum's rows.
+struct Ending {
+    node: Id,
+    factors: Vec<Id>,
+}
+
+impl Fusion {
+    /// What stands for the node, if it is the product's sum.
+    fn sum_of(&self, id: Id) -> Option<Expr> {
+        self.sum.as_ref().filter(|(node, _)| *node == id).map(|(_, value)| value.clone())
+    }
+}
+
 impl Scan<'_> {
     /// Computes a pointwise node or a product with everything that can be fused into it.
     pub(super) fn fused(&mut self, id: Id, dtype: Dtype) -> Result<TileId, Refusal> {
@@ -45,7 +56,7 @@ impl Scan<'_> {
         let Some(sum) = self.fusable_sum(id, id) else {
             let dst = self.fresh(id, "t", dtype);
             let dst_view = self.seen(id, dst);
-            let (expr, args) = self.expression(id, dst_view, None)?;
+            let (expr, args) = self.expression(id, dst_view)?;
             self.draft.map(dst_view, expr, args);
             return Ok(dst);
         };
@@ -57,14 +68,17 @@ impl Scan<'_> {
             }
         };
         // Operands first, so that the statements which make them come before the product.
-        let product = self.product(sum.product, start)?;
+        let mut product = self.product(sum.product, start)?;
         let name = if self.lives_in_columns(id) { "y" } else { "p" };
         let dst = self.fresh(id, name, dtype);
         let dst_view = self.seen(id, dst);
-        let then = if sum.node == id {
+        let ending = Ending { node: sum.node, factors: std::mem::take(&mut product.factors) };
+        let then = if sum.node == id && ending.factors.is_empty() {
             None
         } else {
-            let (expr, args) = self.expression(id, dst_view, Some(sum.node))?;
+            // Factors do not apply to what the product is added to.
+            let start = if ending.factors.is_empty() { None } else { product.without_start() };
+            let (expr, args) = self.ending_expression(id, dst_view, &ending, start)?;
             Some(Body { expr, args })
         };
         let band = self.square_band(id, product.band);
@@ -141,19 +155,40 @@ impl Scan<'_> {
         Ok(None)
     }
 
-    /// The expression of a node for a destination, in which `sum` stands for a product's sum.
-    pub(super) fn expression(
+    /// The expression of a node for a destination.
+    fn expression(&mut self, id: Id, dst: View) -> Result<(Expr, Vec<Arg>), Refusal> {
+        let mut fusion = self.fusion(id, dst);
+        let expr = self.inlined(&mut fusion, id)?;
+        Ok((expr, fusion.args))
+    }
+
+    /// The expression of a node at the end of a product.
+    fn ending_expression(
         &mut self,
         id: Id,
         dst: View,
-        sum: Option<Id>,
+        ending: &Ending,
+        start: Option<View>,
     ) -> Result<(Expr, Vec<Arg>), Refusal> {
-        let columns = self.draft.tiles[dst.tile.0].shared().is_none();
-        let size = self.size(id);
-        let mut fusion =
-            Fusion { root: id, blocks: dst.blocks, size, columns, sum, args: Vec::new() };
-        let expr = self.inlined(&mut fusion, id)?;
+        let mut fusion = self.fusion(id, dst);
+        fusion.sum = Some((ending.node, Expr::Arg(0)));
+        let mut value = Expr::Arg(0);
+        for factor in &ending.factors {
+            let factor = Box::new(self.operand(&mut fusion, *factor)?);
+            value = Expr::Binary(Binary::Mul, Box::new(value), factor);
+        }
+        if let Some(view) = start {
+            let start = Box::new(self.argument(&mut fusion, view, false));
+            value = Expr::Binary(Binary::Add, Box::new(value), start);
+        }
+        fusion.sum = Some((ending.node, value.clone()));
+        let expr = if ending.node == id { value } else { self.inlined(&mut fusion, id)? };
         Ok((expr, fusion.args))
+    }
+
+    fn fusion(&self, id: Id, dst: View) -> Fusion {
+        let columns = self.draft.tiles[dst.tile.0].shared().is_none();
+        Fusion { blocks: dst.blocks, size: self.size(id), columns, sum: None, args: Vec::new() }
     }
 
     /// An argument. Consecutive broadcasting does not see where blocks end, so the argument is cut
@@ -172,8 +207,8 @@ impl Scan<'_> {
     /// An operand of a fused node: inlined, or read from its tile.
     fn operand(&mut self, fusion: &mut Fusion, id: Id) -> Result<Expr, Refusal> {
         let id = self.base(id);
-        if fusion.sum == Some(id) {
-            return Ok(Expr::Arg(0));
+        if let Some(value) = fusion.sum_of(id) {
+            return Ok(value);
         }
         if let Some(value) = self.constant(id) {
             return Ok(Expr::Const(value));
@@ -188,7 +223,7 @@ impl Scan<'_> {
     }
 
     /// The value of a node that has the same one everywhere.
-    fn constant(&self, id: Id) -> Option<f64> {
+    pub(super) fn constant(&self, id: Id) -> Option<f64> {
         match *self.term.node(self.base(id)) {
             Seq::Number(x) => Some(x.value()),
             Seq::Zero(_) => Some(0.0),
@@ -221,14 +256,7 @@ impl Scan<'_> {
 
     /// `e^x` for the gate of a chunk.
     pub(super) fn exp_expression(&mut self, x: Id, dst: View) -> Result<(Expr, Vec<Arg>), Refusal> {
-        let mut fusion = Fusion {
-            root: x,
-            blocks: dst.blocks,
-            size: self.size(x),
-            columns: false,
-            sum: None,
-            args: Vec::new(),
-        };
+        let mut fusion = self.fusion(x, dst);
         let value = self.exponential_of(&mut fusion, x)?;
         Ok((value, fusion.args))
     }
@@ -243,9 +271,6 @@ impl Scan<'_> {
 
     /// The expression of a node, operands inlined or read.
     fn inlined(&mut self, fusion: &mut Fusion, id: Id) -> Result<Expr, Refusal> {
-        if fusion.sum == Some(id) && id != fusion.root {
-            return Ok(Expr::Arg(0));
-        }
         if let Some(value) = self.constant(id) {
             return Ok(Expr::Const(value));
         }
@@ -329,14 +354,7 @@ impl Scan<'_> {
         let dst = self.draft.tile("gate", size, self.build.compute, home);
         self.gates.insert(id, dst);
         let dst_view = self.seen(g, dst);
-        let mut fusion = Fusion {
-            root: id,
-            blocks: dst_view.blocks,
-            size,
-            columns: false,
-            sum: None,
-            args: Vec::new(),
-        };
+        let mut fusion = self.fusion(id, dst_view);
         let value = self.operand(&mut fusion, id)?;
         let lowest = Box::new(Expr::Const(LOWEST_GATE));
         let expr = Expr::Binary(Binary::Max, Box::new(value), lowest);

@@ -148,15 +148,20 @@ impl Scan<'_> {
         let rows = self.size(core.p)[0];
         let size = [rows, self.state_size(core)[1]];
         let before = self.state_before(id, self.operand)?;
-        let start = if self.term.is_zero(core.b) {
-            Start::Zero
-        } else {
-            Start::Tile(self.view(core.b, Form::Columns)?)
-        };
+        let start =
+            if self.term.is_zero(core.b) { None } else { Some(self.view(core.b, Form::Columns)?) };
         let x = self.draft.tile("feedback", size, self.build.compute, Home::Columns);
-        let p = self.view(core.p, Form::SharedOperand)?;
+        let (reader, factors) = self.row_factors(core.p);
+        let p = self.view(reader, Form::SharedOperand)?;
         let (dst, h) = (self.draft.whole(x), self.draft.whole(before));
-        self.multiply(dst, p, h, start, Band::Full);
+        let then = self.scaled_sum(&factors, start)?;
+        let start = match (&then, start) {
+            (None, Some(view)) => Start::Tile(View { blocks: 1, ..view }),
+            _ => Start::Zero,
+        };
+        let mut mma = plain_product(dst, p, h, start);
+        mma.then = then;
+        self.draft.body.push(Stmt::Mma(mma));
         if self.term.is_zero(core.l) {
             return Ok(x);
         }
@@ -166,16 +171,34 @@ impl Scan<'_> {
         let (dst, right) = (self.draft.whole(z), self.draft.whole(operand));
         let (left, start) = (self.draft.whole(inverse), Start::Tile(self.draft.whole(x)));
         let band = self.band(core.l);
-        self.multiply(dst, left, right, start, band);
+        self.draft.body.push(Stmt::Mma(Mma { band, ..plain_product(dst, left, right, start) }));
         debug_assert!(self.loops[index].1.written.is_none(), "a loop writes once a chunk");
         Ok(z)
     }
 
-    fn multiply(&mut self, dst: View, a: View, b: View, start: Start, band: Band) {
-        let plain = |view| Operand { view, transposed: false };
-        let (a, b) = (plain(a), plain(b));
-        let mma = Mma { dst, a, b, start, then: None, band, unit: Unit::Tensor };
-        self.draft.body.push(Stmt::Mma(mma));
+    /// `sum * factors + start` at the end of a product into columns; nothing if there are no factors.
+    fn scaled_sum(&mut self, factors: &[Id], start: Option<View>) -> Result<Option<Body>, Refusal> {
+        if factors.is_empty() {
+            return Ok(None);
+        }
+        let (mut expr, mut args) = (Expr::Arg(0), Vec::new());
+        let mut joined = |f: Binary, expr: Expr, view: View| {
+            args.push(Arg { view: View { blocks: 1, ..view }, transposed: false });
+            Expr::Binary(f, Box::new(expr), Box::new(Expr::Arg(args.len())))
+        };
+        for factor in factors {
+            expr = match self.constant(*factor) {
+                Some(x) => Expr::Binary(Binary::Mul, Box::new(expr), Box::new(Expr::Const(x))),
+                None => {
+                    let view = self.view(*factor, Form::Shared)?;
+                    joined(Binary::Mul, expr, view)
+                }
+            };
+        }
+        if let Some(view) = start {
+            expr = joined(Binary::Add, expr, view);
+        }
+        Ok(Some(Body { expr, args }))
     }
 
     /// Stores a state after the last token.
@@ -241,54 +264,37 @@ impl Scan<'_> {
     /// A factor for each row of the keys moves to the values: those are in registers, so no tile in
     /// shared memory is rewritten.
     fn keyed(&mut self, keys: Id, values: Value) -> Result<(View, View), Refusal> {
-        let (keys, factor) = self.row_factor(keys);
-        let values = match (values, factor) {
-            (Value::Node(d), None) => self.view(d, Form::ColumnsOperand)?,
-            (Value::Tile(z), None) => {
+        let (keys, factors) = self.row_factors(keys);
+        let values = match (values, factors.is_empty()) {
+            (Value::Node(d), true) => self.view(d, Form::ColumnsOperand)?,
+            (Value::Tile(z), true) => {
                 let packed = self.packed(z);
                 self.draft.whole(packed)
             }
-            (values, Some(factor)) => {
+            (values, false) => {
                 let source = match values {
-                    Value::Node(d) if self.wide[usize::from(self.base(d))] => {
-                        self.view(d, Form::Columns)?
-                    }
-                    Value::Node(d) => self.view(d, Form::ColumnsOperand)?,
+                    Value::Node(d) => self.view(d, Form::Columns)?,
                     Value::Tile(z) => self.draft.whole(z),
                 };
-                let source = View { blocks: 1, ..source };
-                let factor = View { blocks: 1, ..self.view(factor, Form::Shared)? };
-                let tile = &self.draft.tiles[source.tile.0];
-                let size = [tile.rows, tile.cols];
-                let scaled = self.draft.tile("scaled", size, self.operand, Home::Columns);
-                let dst = self.draft.whole(scaled);
-                let expr =
-                    Expr::Binary(Binary::Mul, Box::new(Expr::Arg(0)), Box::new(Expr::Arg(1)));
-                let plain = |view| Arg { view, transposed: false };
-                self.draft.map(dst, expr, vec![plain(source), plain(factor)]);
-                dst
+                self.scaled(View { blocks: 1, ..source }, &factors)?
             }
         };
         let keys = self.view(keys, Form::SharedOperand)?;
         Ok((View { blocks: 1, ..keys }, values))
     }
 
-    /// Splits `x * f` with one factor a row.
-    fn row_factor(&self, id: Id) -> (Id, Option<Id>) {
-        let base = self.base(id);
-        let Seq::Binary(Binary::Mul, [a, b]) = *self.term.node(base) else { return (id, None) };
-        let is_factor = |f: Id, x: Id| {
-            self.term.shape(f).features == 1
-                && self.term.shape(x).features > 1
-                && self.size(x) == self.size(base)
-        };
-        if is_factor(b, a) {
-            (a, Some(b))
-        } else if is_factor(a, b) {
-            (b, Some(a))
-        } else {
-            (id, None)
-        }
+    /// A column tile times factors of its rows, as a matrix operand.
+    fn scaled(&mut self, source: View, factors: &[Id]) -> Result<View, Refusal> {
+        let tile = &self.draft.tiles[source.tile.0];
+        let size = [tile.rows, tile.cols];
+        let body = self.scaled_sum(factors, None)?.expect("there are factors");
+        // The body's sum is the tile here.
+        let source = Arg { view: source, transposed: false };
+        let args = std::iter::once(source).chain(body.args).collect();
+        let scaled = self.draft.tile("scaled", size, self.operand, Home::Columns);
+        let dst = self.draft.whole(scaled);
+        self.draft.map(dst, body.expr, args);
+        Ok(dst)
     }
 
     /// Multiplies the state by the decay of the chunk.
@@ -329,6 +335,13 @@ impl Scan<'_> {
         self.draft.map(dst, expr, args);
         Ok(dst)
     }
+}
+
+/// `a b` in columns, added to `start`.
+fn plain_product(dst: View, a: View, b: View, start: Start) -> Mma {
+    let plain = |view| Operand { view: View { blocks: 1, ..view }, transposed: false };
+    let (a, b) = (plain(a), plain(b));
+    Mma { dst, a, b, start, then: None, band: Band::Full, unit: Unit::Tensor }
 }
 
 /// Values that a chunk writes.

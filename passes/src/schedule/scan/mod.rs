@@ -134,7 +134,7 @@ impl<'a> Scan<'a> {
         axes::column_nodes(term).into_iter().for_each(|id| columns[usize::from(id)] = true);
         let (uses, wide) = value::readers(term);
         let sixteen = build.dtype.bytes() == 2;
-        Self {
+        let mut scan = Self {
             recurrence,
             term,
             build,
@@ -151,7 +151,14 @@ impl<'a> Scan<'a> {
             inverses: BTreeMap::new(),
             loops: Vec::new(),
             loads: Vec::new(),
+        };
+        // Values that are scaled before they are written are rounded once, after.
+        for (core, _) in term.loops() {
+            let scaled = !scan.row_factors(core.c).1.is_empty();
+            let values = usize::from(scan.base(core.d));
+            scan.wide[values] |= scaled;
         }
+        scan
     }
 
     fn widest_columns(&self) -> usize {

@@ -5,7 +5,7 @@ use super::{Refusal, Scan};
 use crate::schedule::draft::Home;
 use egg::Id;
 use sluice_ir::dtype::Dtype;
-use sluice_ir::kernel::{Band, Body, Mma, Operand, Start, Stmt, TileId, Unit, View};
+use sluice_ir::kernel::{Band, Body, CopyMap, Mma, Operand, Start, Stmt, TileId, Unit, View};
 use sluice_ir::pointwise::Binary;
 use sluice_ir::seq::{Mask, Seq};
 
@@ -18,11 +18,21 @@ pub(super) struct Product {
     b: Operand,
     start: Start,
     unit: Unit,
+    /// Factors of the left operand's rows, to be applied to the rows of the sum.
+    pub(super) factors: Vec<Id>,
     /// What of the left operand (in columns) or of the result (in shared memory) is not zero.
     pub(super) band: Band,
 }
 
 impl Product {
+    /// Takes away what the product is added to, if that is a tile.
+    pub(super) fn without_start(&mut self) -> Option<View> {
+        match std::mem::replace(&mut self.start, Start::Zero) {
+            Start::Tile(view) => Some(view),
+            Start::Zero | Start::Dst => None,
+        }
+    }
+
     /// The statement with a destination and what is applied to the sum.
     pub(super) fn mma(self, dst: View, then: Option<Body>, band: Band) -> Mma {
         Mma { dst, a: self.a, b: self.b, start: self.start, then, band, unit: self.unit }
@@ -75,10 +85,11 @@ impl Scan<'_> {
             (false, Unit::Scalar) => (Form::Shared, Form::Shared),
         };
         let band = if columns { self.band(a) } else { Band::Full };
+        let (a, factors) = if ta { (a, Vec::new()) } else { self.row_factors(a) };
         let a = Operand { view: self.view(a, left)?, transposed: ta };
         let b = Operand { view: self.view(b, right)?, transposed: tb };
         let band = if ta { flipped(band) } else { band };
-        Ok(Product { a, b, start, unit, band })
+        Ok(Product { a, b, start, unit, factors, band })
     }
 
     /// `(I - L)^-1 b` as `b + N b`: the unit diagonal is never rounded.
@@ -94,7 +105,31 @@ impl Scan<'_> {
         let a = Operand { view: self.seen(l, inverse), transposed: false };
         let b = Operand { view: self.view(b, operand)?, transposed: false };
         let band = if columns { self.band(l) } else { Band::Full };
-        Ok(Product { a, b, start, unit: Unit::Tensor, band })
+        Ok(Product { a, b, start, unit: Unit::Tensor, factors: Vec::new(), band })
+    }
+
+    /// Splits `x` into a value and factors with one number a row.
+    ///
+    /// A factor of output rows belongs on the accumulator: the operand stays as it was loaded, and
+    /// nothing is rounded twice.
+    pub(super) fn row_factors(&self, id: Id) -> (Id, Vec<Id>) {
+        let base = self.base(id);
+        let Seq::Binary(Binary::Mul, [a, b]) = *self.term.node(base) else { return (id, vec![]) };
+        let is_factor = |f: Id, x: Id| {
+            self.term.shape(f).features == 1
+                && self.term.shape(x).features > 1
+                && self.size(x) == self.size(base)
+        };
+        let (x, factor) = if is_factor(b, a) {
+            (a, b)
+        } else if is_factor(a, b) {
+            (b, a)
+        } else {
+            return (id, vec![]);
+        };
+        let (x, mut factors) = self.row_factors(x);
+        factors.push(factor);
+        (x, factors)
     }
 
     /// `(I - L)^-1 - I` as a matrix operand.
@@ -104,12 +139,15 @@ impl Scan<'_> {
         }
         let src = self.view(l, Form::Shared)?;
         let home = Home::Shared { stages: 1 };
-        let dst = self.draft.tile("inverse", self.size(l), self.operand, home);
-        self.inverses.insert(self.base(l), dst);
-        let dst_view = self.seen(l, dst);
+        let exact = self.draft.tile("inverse", self.size(l), self.build.compute, home);
+        let dst = self.seen(l, exact);
         let upper = self.band(l) == Band::Upper;
-        self.draft.body.push(Stmt::Inverse { dst: dst_view, src, upper });
-        Ok(dst)
+        self.draft.body.push(Stmt::Inverse { dst, src, upper });
+        let operand = self.draft.tile("inverse", self.size(l), self.operand, home);
+        self.inverses.insert(self.base(l), operand);
+        let to = self.seen(l, operand);
+        self.draft.body.push(Stmt::Copy { dst: to, src: dst, map: CopyMap::Whole });
+        Ok(operand)
     }
 
     /// The scores of rows with a vector decay, or of whole sub-blocks.
