@@ -6,8 +6,9 @@ use std::path::PathBuf;
 /// Names the variable that says where ptxas is; empty: use none. Unset: look for it.
 pub const PTXAS_VARIABLE: &str = "SLUICE_PTXAS";
 
-/// The ptxas to use: the one that `SLUICE_PTXAS` names, else the first in `PATH`, in the toolkit
-/// that `CUDA_HOME` names, or where toolkits are usually installed.
+/// The ptxas to use: the one that `SLUICE_PTXAS` names, else the first in the checkout that the
+/// command was built in, in `PATH`, in the toolkit that `CUDA_HOME` names, or where toolkits are
+/// usually installed.
 ///
 /// # Errors
 ///
@@ -29,7 +30,10 @@ fn installed() -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let home = std::env::var_os("CUDA_HOME").map(PathBuf::from);
     let toolkits = home.into_iter().chain([PathBuf::from("/usr/local/cuda")]);
-    std::env::split_paths(&path)
+    let command = std::env::current_exe().unwrap_or_default();
+    let checkout = command.ancestors().map(|folder| folder.join(".tools"));
+    checkout
+        .chain(std::env::split_paths(&path))
         .chain(toolkits.map(|toolkit| toolkit.join("bin")))
         .map(|folder| folder.join("ptxas"))
         .find(|candidate| candidate.is_file())
