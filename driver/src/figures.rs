@@ -108,6 +108,10 @@ impl fmt::Display for Figures {
             "  {} products on tensor cores ({:.0} flops a token), {} elsewhere ({:.0} flops a token)",
             self.products[0], self.product_flops[0], self.products[1], self.product_flops[1]
         )?;
-        write!(f, "  {:.0} bytes and at least {:.3} ns for a token of a head", self.bytes, self.floor)
+        write!(
+            f,
+            "  {:.0} bytes and at least {:.3} ns for a token of a head",
+            self.bytes, self.floor
+        )
     }
 }

@@ -2,7 +2,6 @@
 
 mod agreement;
 mod architecture;
-#[cfg(feature = "nvptx")]
 mod assembly;
 mod cases;
 mod cli;
@@ -19,7 +18,6 @@ fn main() -> ExitCode {
     trials.extend(cases::trials());
     trials.extend(agreement::trials());
     trials.extend(cli::trials());
-    #[cfg(feature = "nvptx")]
     trials.extend(assembly::trials());
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }

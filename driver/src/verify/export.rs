@@ -45,7 +45,8 @@ pub fn export(
             let inputs = draw(recurrence, &problem, options.dtype, shape.initial, seed);
             let name = format!("{}_{}", recurrence.name, shape.name.replace(' ', "_"));
             let case = case(recurrence, name, program, &problem, options.dtype);
-            archive(recurrence, &problem, &inputs, &folder.join(&case.arrays)).map_err(|e| vec![e])?;
+            archive(recurrence, &problem, &inputs, &folder.join(&case.arrays))
+                .map_err(|e| vec![e])?;
             suite.cases.push(case);
         }
     }
