@@ -7,7 +7,7 @@ mod place;
 mod scan;
 mod step;
 
-pub use scan::fused_scan;
+pub use scan::{fused_scan, longest_chunk};
 pub use step::step;
 
 use sluice_ir::dtype::Dtype;

@@ -108,10 +108,7 @@ impl Scan<'_> {
         if let Some(tile) = before {
             return Ok(tile);
         }
-        let size = self.state_size(self.loops[index].0);
-        let tile = self.draft.tile("before", size, self.operand, Home::Columns);
-        let (dst, src) = (self.draft.whole(tile), self.draft.whole(state));
-        self.draft.body.push(Stmt::Copy { dst, src, map: CopyMap::Whole });
+        let tile = self.packed(state);
         self.loops[index].1.before = Some(tile);
         Ok(tile)
     }
@@ -134,12 +131,16 @@ impl Scan<'_> {
     }
 
     /// A column tile as a matrix operand.
-    fn packed(&mut self, tile: TileId) -> TileId {
+    pub(super) fn packed(&mut self, tile: TileId) -> TileId {
+        if let Some(operand) = self.operands.get(&tile) {
+            return *operand;
+        }
         let source = &self.draft.tiles[tile.0];
         let (name, size) = (source.name.clone(), [source.rows, source.cols]);
         let dst = self.draft.tile(&format!("{name}_operand"), size, self.operand, Home::Columns);
         let (to, from) = (self.draft.whole(dst), self.draft.whole(tile));
         self.draft.body.push(Stmt::Copy { dst: to, src: from, map: CopyMap::Whole });
+        self.operands.insert(tile, dst);
         dst
     }
 
@@ -159,19 +160,19 @@ impl Scan<'_> {
             (None, Some(view)) => Start::Tile(View { blocks: 1, ..view }),
             _ => Start::Zero,
         };
-        let mut mma = plain_product(dst, p, h, start);
-        mma.then = then;
-        self.draft.body.push(Stmt::Mma(mma));
+        let read = Mma { then, ..plain_product(dst, p, h, start) };
+        let state = self.loops[index].1.state;
+        let before = self.with_lost(core, state, before);
+        self.products(&[p.tile], &before, read);
         if self.term.is_zero(core.l) {
             return Ok(x);
         }
-        let inverse = self.inverse(core.l)?;
+        let inverse = self.inverse_halves(core)?;
         let z = self.draft.tile("written", size, self.build.compute, Home::Columns);
-        let operand = self.packed(x);
-        let (dst, right) = (self.draft.whole(z), self.draft.whole(operand));
-        let (left, start) = (self.draft.whole(inverse), Start::Tile(self.draft.whole(x)));
+        let right = self.halves(core, x)?;
+        let (dst, start) = (self.draft.whole(z), Start::Tile(self.draft.whole(x)));
         let band = self.band(core.l);
-        self.draft.body.push(Stmt::Mma(Mma { band, ..plain_product(dst, left, right, start) }));
+        self.solve_products(dst, (&inverse, &right), (start, band));
         debug_assert!(self.loops[index].1.written.is_none(), "a loop writes once a chunk");
         Ok(z)
     }
@@ -234,49 +235,49 @@ impl Scan<'_> {
             let state = self.loops[index].1.state;
             for (keys, values) in written {
                 let dst = self.draft.whole(state);
-                let a = Operand { view: keys, transposed: true };
-                let b = Operand { view: values, transposed: false };
-                let (start, unit) = (Start::Dst, Unit::Tensor);
-                let mma = Mma { dst, a, b, start, then: None, band: Band::Full, unit };
-                self.draft.body.push(Stmt::Mma(mma));
+                let mut write = plain_product(dst, keys, self.draft.whole(values[0]), Start::Dst);
+                write.a.transposed = true;
+                self.products(&[keys.tile], &values, write);
             }
             index += 1;
         }
         Ok(())
     }
 
-    /// Keys and values of the rows that a chunk writes.
-    fn writes(&mut self, index: usize, core: Core) -> Result<Vec<(View, View)>, Refusal> {
+    /// Keys and values (in the halves that the loop needs) of the rows that a chunk writes.
+    fn writes(&mut self, index: usize, core: Core) -> Result<Vec<(View, Vec<TileId>)>, Refusal> {
         let mut all = Vec::new();
         if !self.term.is_zero(core.a) && !(self.term.is_zero(core.p) && self.term.is_zero(core.b)) {
             let history = self.term.ids().find(|id| {
                 core_of(self.term.node(*id)).is_some_and(|(_, c)| c == self.loops[index].0)
             });
             let z = self.written(history.expect("a loop has a node"), self.build.compute)?;
-            all.push(self.keyed(core.a, Value::Tile(z))?);
+            all.push(self.keyed(core, core.a, Value::Tile(z))?);
         }
         if !self.term.is_zero(core.c) && !self.term.is_zero(core.d) {
-            all.push(self.keyed(core.c, Value::Node(core.d))?);
+            all.push(self.keyed(core, core.c, Value::Node(core.d))?);
         }
         Ok(all)
     }
 
     /// A factor for each row of the keys moves to the values: those are in registers, so no tile in
     /// shared memory is rewritten.
-    fn keyed(&mut self, keys: Id, values: Value) -> Result<(View, View), Refusal> {
+    fn keyed(
+        &mut self,
+        core: Core,
+        keys: Id,
+        values: Value,
+    ) -> Result<(View, Vec<TileId>), Refusal> {
         let (keys, factors) = self.row_factors(keys);
         let values = match (values, factors.is_empty()) {
-            (Value::Node(d), true) => self.view(d, Form::ColumnsOperand)?,
-            (Value::Tile(z), true) => {
-                let packed = self.packed(z);
-                self.draft.whole(packed)
-            }
+            (Value::Node(d), true) => vec![self.view(d, Form::ColumnsOperand)?.tile],
+            (Value::Tile(z), true) => self.halves(core, z)?,
             (values, false) => {
                 let source = match values {
                     Value::Node(d) => self.view(d, Form::Columns)?,
                     Value::Tile(z) => self.draft.whole(z),
                 };
-                self.scaled(View { blocks: 1, ..source }, &factors)?
+                vec![self.scaled(View { blocks: 1, ..source }, &factors)?]
             }
         };
         let keys = self.view(keys, Form::SharedOperand)?;
@@ -284,7 +285,7 @@ impl Scan<'_> {
     }
 
     /// A column tile times factors of its rows, as a matrix operand.
-    fn scaled(&mut self, source: View, factors: &[Id]) -> Result<View, Refusal> {
+    fn scaled(&mut self, source: View, factors: &[Id]) -> Result<TileId, Refusal> {
         let tile = &self.draft.tiles[source.tile.0];
         let size = [tile.rows, tile.cols];
         let body = self.scaled_sum(factors, None)?.expect("there are factors");
@@ -294,7 +295,7 @@ impl Scan<'_> {
         let scaled = self.draft.tile("scaled", size, self.operand, Home::Columns);
         let dst = self.draft.whole(scaled);
         self.draft.map(dst, body.expr, args);
-        Ok(dst)
+        Ok(scaled)
     }
 
     /// Multiplies the state by the decay of the chunk.
@@ -338,7 +339,7 @@ impl Scan<'_> {
 }
 
 /// `a b` in columns, added to `start`.
-fn plain_product(dst: View, a: View, b: View, start: Start) -> Mma {
+pub(super) fn plain_product(dst: View, a: View, b: View, start: Start) -> Mma {
     let plain = |view| Operand { view: View { blocks: 1, ..view }, transposed: false };
     let (a, b) = (plain(a), plain(b));
     Mma { dst, a, b, start, then: None, band: Band::Full, unit: Unit::Tensor }

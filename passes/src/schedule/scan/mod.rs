@@ -8,9 +8,12 @@
 
 mod axes;
 mod fuse;
+mod halves;
 mod history;
 mod product;
 mod value;
+
+pub use halves::longest_chunk;
 
 use super::Build;
 use super::draft::{Draft, Shape};
@@ -116,7 +119,9 @@ struct Scan<'a> {
     gates: BTreeMap<Id, TileId>,
     runs: BTreeMap<(Id, Mask), TileId>,
     totals: BTreeMap<Id, TileId>,
-    inverses: BTreeMap<Id, TileId>,
+    inverses: BTreeMap<Id, product::Inverse>,
+    /// Column tiles as matrix operands.
+    operands: BTreeMap<TileId, TileId>,
     /// Loops in the order in which their states are updated.
     loops: Vec<(Core, history::Loop)>,
     /// Token inputs that each chunk loads.
@@ -149,6 +154,7 @@ impl<'a> Scan<'a> {
             runs: BTreeMap::new(),
             totals: BTreeMap::new(),
             inverses: BTreeMap::new(),
+            operands: BTreeMap::new(),
             loops: Vec::new(),
             loads: Vec::new(),
         };

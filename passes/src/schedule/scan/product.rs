@@ -12,6 +12,15 @@ use sluice_ir::seq::{Mask, Seq};
 /// The least extent for which tensor cores are used.
 const TENSOR_EXTENT: usize = 8;
 
+/// The tiles of `(I - L)^-1 - I`.
+#[derive(Clone, Copy)]
+pub(super) struct Inverse {
+    /// As computed.
+    pub(super) exact: TileId,
+    /// As a matrix operand.
+    operand: TileId,
+}
+
 /// A product whose operands are ready.
 pub(super) struct Product {
     a: Operand,
@@ -134,8 +143,8 @@ impl Scan<'_> {
 
     /// `(I - L)^-1 - I` as a matrix operand.
     pub(super) fn inverse(&mut self, l: Id) -> Result<TileId, Refusal> {
-        if let Some(tile) = self.inverses.get(&self.base(l)) {
-            return Ok(*tile);
+        if let Some(inverse) = self.inverses.get(&self.base(l)) {
+            return Ok(inverse.operand);
         }
         let src = self.view(l, Form::Shared)?;
         let home = Home::Shared { stages: 1 };
@@ -144,7 +153,7 @@ impl Scan<'_> {
         let upper = self.band(l) == Band::Upper;
         self.draft.body.push(Stmt::Inverse { dst, src, upper });
         let operand = self.draft.tile("inverse", self.size(l), self.operand, home);
-        self.inverses.insert(self.base(l), operand);
+        self.inverses.insert(self.base(l), Inverse { exact, operand });
         let to = self.seen(l, operand);
         self.draft.body.push(Stmt::Copy { dst: to, src: dst, map: CopyMap::Whole });
         Ok(operand)
