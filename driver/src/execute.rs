@@ -30,6 +30,9 @@ impl Engine {
 /// Computes outputs and final states.
 pub type Run = Box<dyn Fn(&Problem, &Arrays) -> Result<Arrays, Diagnostic>>;
 
+/// Kernels on a GPU: a launcher's choice among them by length, and each one with its schedule.
+pub type OnDevice = (Run, Vec<(String, Run)>);
+
 /// Outputs and final states of a problem, by code compiled for its sizes.
 ///
 /// # Errors
@@ -51,7 +54,7 @@ pub fn execute(
         }
         Engine::Device(dtype, target) => {
             let extents = &problem.extents;
-            on_device(recurrence, &Build { extents, dtype, compute: Dtype::F32, target })?
+            on_device(recurrence, &Build { extents, dtype, compute: Dtype::F32, target })?.0
         }
     };
     run(problem, arrays).map_err(|e| vec![e])
@@ -81,17 +84,19 @@ pub fn native(_: &Checked, _: Dtype) -> Result<Run, Diagnostic> {
         .with_help("build it with the feature `scalar`"))
 }
 
-/// The kernels of a recurrence, loaded onto the first GPU.
+/// The kernels of a recurrence, loaded onto the first GPU: a launcher's choice among them by length,
+/// and each one of them by its schedule.
 ///
 /// # Errors
 ///
 /// [`Code::NoDevice`] and its kin, and those of the stages that make the kernels.
 #[cfg(feature = "cuda")]
-pub fn on_device(recurrence: &Recurrence, build: &Build<'_>) -> Result<Run, Vec<Diagnostic>> {
+pub fn on_device(recurrence: &Recurrence, build: &Build<'_>) -> Result<OnDevice, Vec<Diagnostic>> {
     use crate::kernels::{CHUNKS, kernels};
     use crate::package::package;
     use crate::{Scheduled, files, tool};
     use sluice_runtime::{Device, Program};
+    use std::rc::Rc;
     let device = Device::open().map_err(|e| vec![e])?;
     let term = sluice_passes::lift(recurrence, build.extents)?;
     let scheduled = Scheduled {
@@ -109,8 +114,14 @@ pub fn on_device(recurrence: &Recurrence, build: &Build<'_>) -> Result<Run, Vec<
         files::write(folder.path(), &package.files)?;
         Program::load(&device, folder.path())
     };
-    let program = load().map_err(|e| vec![e])?;
-    Ok(Box::new(move |problem, arrays| program.run(problem, arrays, None)))
+    let program = Rc::new(load().map_err(|e| vec![e])?);
+    let run = |variant: Option<String>| -> Run {
+        let program = Rc::clone(&program);
+        Box::new(move |problem, arrays| program.run(problem, arrays, variant.as_deref()))
+    };
+    let variants = program.manifest().variants.iter();
+    let each = variants.map(|v| (v.schedule.clone(), run(Some(v.entry.clone())))).collect();
+    Ok((run(None), each))
 }
 
 /// The kernels of a recurrence on a GPU, which this build cannot use.
@@ -119,7 +130,7 @@ pub fn on_device(recurrence: &Recurrence, build: &Build<'_>) -> Result<Run, Vec<
 ///
 /// Always [`Code::NoDevice`].
 #[cfg(not(feature = "cuda"))]
-pub fn on_device(_: &Recurrence, _: &Build<'_>) -> Result<Run, Vec<Diagnostic>> {
+pub fn on_device(_: &Recurrence, _: &Build<'_>) -> Result<OnDevice, Vec<Diagnostic>> {
     Err(vec![
         Diagnostic::new(Code::NoDevice, "this build of the compiler does not use GPUs")
             .with_help("build it with the feature `cuda`"),

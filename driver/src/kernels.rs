@@ -68,7 +68,8 @@ pub fn kernels(
     Ok(Kernels { gpu: vec![step, scan], cpu })
 }
 
-/// The fused scan with the first of the chunk lengths whose tiles fit the target.
+/// The fused scan with the first of the chunk lengths whose tiles fit the target; of several, none
+/// longer than is accurate.
 ///
 /// # Errors
 ///
@@ -81,7 +82,8 @@ pub fn scan(
     seen: Observer<'_>,
 ) -> Result<(Chunked, Checked), Vec<Diagnostic>> {
     let mut refusal = Vec::new();
-    for &chunk in chunks {
+    let longest = schedule::longest_chunk(term).filter(|_| chunks.len() > 1);
+    for &chunk in chunks.iter().filter(|c| longest.is_none_or(|longest| **c <= longest)) {
         let chunked = sluice_passes::chunk(term, &chunk_options(build.target, chunk))?;
         seen("chunked", &chunked.term);
         match schedule::fused_scan(recurrence, &chunked.term, build, chunk) {

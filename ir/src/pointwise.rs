@@ -185,7 +185,9 @@ impl Unary {
             // The minimum of x * sigmoid(x) is -0.2785 at -1.2785.
             Unary::Silu => Interval::new(-0.279, x.hi.max(0.0)),
             Unary::Abs if x.lo >= 0.0 => x,
-            Unary::Abs => Interval::new(if x.hi < 0.0 { -x.hi } else { 0.0 }, x.hi.abs().max(x.lo.abs())),
+            Unary::Abs => {
+                Interval::new(if x.hi < 0.0 { -x.hi } else { 0.0 }, x.hi.abs().max(x.lo.abs()))
+            }
             Unary::Cos | Unary::Sin => Interval::new(-1.0, 1.0),
         }
     }

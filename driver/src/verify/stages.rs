@@ -40,11 +40,17 @@ pub(super) fn stages(
     let mut ready = vec![sequence("sequence".to_owned(), term.clone())];
     let build =
         Build { extents, dtype: options.dtype, compute: Dtype::F32, target: options.target };
+    let longest = schedule::longest_chunk(&term);
     let (mut too_large, mut refusal) = (Vec::new(), None);
     for &chunk in CHUNKS {
         let chunked = sluice_passes::chunk(&term, &chunk_options(options.target, chunk))?.term;
         match schedule::fused_scan(recurrence, &chunked, &build, chunk) {
-            Ok(kernel) => ready.extend(kernels(&format!("scan {chunk}"), kernel, options)),
+            Ok(kernel) => {
+                // Kernels that no build makes need not be accurate once rounded.
+                let built = longest.is_none_or(|longest| chunk <= longest);
+                let options = Options { rounded: options.rounded && built, ..options };
+                ready.extend(kernels(&format!("scan {chunk}"), kernel, options));
+            }
             Err(e) if e.code == Code::TooLarge => {
                 too_large.push((format!("scan {chunk}"), e.message.clone()));
                 refusal = Some(e);
@@ -58,8 +64,12 @@ pub(super) fn stages(
     }
     ready.extend(step_kernels(recurrence, &build, options).map_err(|e| vec![e])?);
     if options.device {
-        let (name, run) = ("device".to_owned(), on_device(recurrence, &build)?);
-        ready.push(Stage { name, dtype: options.dtype, run });
+        let (_, variants) = on_device(recurrence, &build)?;
+        let stage = |(schedule, run)| {
+            let name = format!("device {schedule}");
+            Stage { name, dtype: options.dtype, run }
+        };
+        ready.extend(variants.into_iter().map(stage));
     }
     Ok(Stages { ready, too_large })
 }

@@ -88,7 +88,7 @@ fn statement(kernel: &Kernel, stmt: &Stmt) -> Result<(), String> {
     }
     let shape = |v: &View| {
         let rows = kernel.tile(v.tile).rows;
-        ensure(v.blocks > 0 && rows % v.blocks == 0, || {
+        ensure(v.blocks > 0 && rows.is_multiple_of(v.blocks), || {
             format!("{rows} rows in {} blocks", v.blocks)
         })?;
         Ok::<_, String>(kernel.shape(*v))
@@ -107,7 +107,7 @@ fn statement(kernel: &Kernel, stmt: &Stmt) -> Result<(), String> {
             let ([b, r, c], [sb, sr, sc]) = (shape(dst)?, shape(src)?);
             let fits = match over {
                 Over::Cols => [b, r, c] == [sb, sr, 1],
-                Over::Rows => b == sb && c == sc && sr % r == 0,
+                Over::Rows => b == sb && c == sc && sr.is_multiple_of(r),
             };
             ensure(fits, || format!("[{sb}, {sr}, {sc}] reduced to [{b}, {r}, {c}]"))
         }
@@ -121,8 +121,8 @@ fn statement(kernel: &Kernel, stmt: &Stmt) -> Result<(), String> {
             let ([b, rp, k], [_, ra, _], [_, n, _]) = (shape(p)?, shape(a)?, shape(to)?);
             equal("the scores", shape(dst)?, [b, rp, ra])?;
             equal("the running sums", shape(from)?, [b, n, k])?;
-            let whole = rp % n == 0 && ra % n == 0;
-            let fragments = (rp / n) % 16 == 0 && (ra / n) % 16 == 0;
+            let whole = rp.is_multiple_of(n) && ra.is_multiple_of(n);
+            let fragments = (rp / n).is_multiple_of(16) && (ra / n).is_multiple_of(16);
             let sixteen = [p, a].into_iter().all(|v| kernel.tile(v.tile).dtype.bytes() == 2);
             ensure(whole, || format!("{rp} and {ra} rows in {n} steps"))?;
             ensure(*unit == Unit::Scalar || (fragments && sixteen), || {
@@ -177,7 +177,7 @@ fn pointwise(kernel: &Kernel, dst: [usize; 3], body: &Body, before: usize) -> Re
         if arg.transposed {
             (r, c) = (c, r);
         }
-        let fits = dst[0] % b == 0 && dst[1] % r == 0 && dst[2] % c == 0;
+        let fits = [b, r, c].iter().zip(dst).all(|(n, extent)| extent.is_multiple_of(*n));
         ensure(fits, || format!("argument [{b}, {r}, {c}] in {dst:?}"))?;
     }
     arguments(&body.expr, body.args.len() + before)
@@ -223,7 +223,8 @@ fn product(kernel: &Kernel, m: &Mma) -> Result<(), String> {
             format!("operand {} is {}", tile.name, tile.dtype)
         })?;
         if let Some(s) = tile.shared() {
-            let padded = s.padded_rows % 16 == 0 && s.padded_cols % 16 == 0 && s.pitch % 16 == 0;
+            let padded =
+                [s.padded_rows, s.padded_cols, s.pitch].iter().all(|n| n.is_multiple_of(16));
             ensure(padded, || format!("operand {} is not padded to fragments", tile.name))?;
         }
     }

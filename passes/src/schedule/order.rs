@@ -1,8 +1,9 @@
 //! Orders the statements of a body and inserts the barriers that shared memory needs.
 //!
 //! In: statements in an order that respects their data.  Out: an order that does too, in which
-//! statements that need no barrier come before those that do; a barrier before each that does.
-//! Quadratic in the number of statements.
+//! statements that need no barrier come before those that do, and values in registers are made
+//! just before they are read; a barrier before each statement that needs one. Quadratic in the
+//! number of statements.
 
 use sluice_ir::kernel::{Hazards, Kernel, Stmt, Sync};
 
@@ -41,6 +42,22 @@ pub(super) fn few_barriers(kernel: &Kernel, opening: &[Stmt], body: Vec<Stmt>) -
             }
             None => push_barrier(kernel, &mut hazards, &mut out),
         }
+    }
+    let (_, body) = out.split_at(opening.len());
+    let late = late_columns(kernel, body);
+    with_barriers(kernel, opening, [opening, &late].concat())
+}
+
+/// Moves every statement that makes a value in registers down to its first reader, so that registers
+/// hold it for as short a time as the data allows.
+fn late_columns(kernel: &Kernel, body: &[Stmt]) -> Vec<Stmt> {
+    let mut out: Vec<Stmt> = Vec::new();
+    for stmt in body.iter().rev() {
+        let in_columns = |t| kernel.tile(t).shared().is_none();
+        let sinks = stmt.writes().is_some_and(in_columns);
+        let first_reader = out.iter().position(|later| depends(stmt, later));
+        let at = if sinks { first_reader.unwrap_or(0) } else { 0 };
+        out.insert(at, stmt.clone());
     }
     out
 }

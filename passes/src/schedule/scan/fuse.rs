@@ -4,7 +4,7 @@ use super::value::Form;
 use super::{Refusal, Scan};
 use egg::Id;
 use sluice_ir::dtype::Dtype;
-use sluice_ir::kernel::{Arg, Body, Expr, Start, Stmt, TileId, View};
+use sluice_ir::kernel::{Arg, Body, Expr, Stmt, TileId, View};
 use sluice_ir::pointwise::{Binary, Unary};
 use sluice_ir::seq::{Mask, Seq};
 
@@ -60,15 +60,12 @@ impl Scan<'_> {
             self.draft.map(dst_view, expr, args);
             return Ok(dst);
         };
-        let start = match sum.start {
-            None => Start::Zero,
-            Some(x) => {
-                let form = if self.lives_in_columns(id) { Form::Columns } else { Form::Shared };
-                Start::Tile(self.view(x, form)?)
-            }
-        };
-        // Operands first, so that the statements which make them come before the product.
-        let mut product = self.product(sum.product, start)?;
+        // Operands first: what the product is added to then waits in registers for a short time.
+        let mut product = self.product(sum.product)?;
+        if let Some(x) = sum.start {
+            let form = if self.lives_in_columns(id) { Form::Columns } else { Form::Shared };
+            product.start_from(self.view(x, form)?);
+        }
         let name = if self.lives_in_columns(id) { "y" } else { "p" };
         let dst = self.fresh(id, name, dtype);
         let dst_view = self.seen(id, dst);
@@ -195,7 +192,7 @@ impl Scan<'_> {
     /// into as many blocks as the destination, or left whole.
     fn argument(&mut self, fusion: &mut Fusion, view: View, transposed: bool) -> Expr {
         let rows = self.draft.tiles[view.tile.0].rows;
-        let blocks = if rows % fusion.blocks == 0 { fusion.blocks } else { 1 };
+        let blocks = if rows.is_multiple_of(fusion.blocks) { fusion.blocks } else { 1 };
         let arg = Arg { view: View { blocks, ..view }, transposed };
         let index = fusion.args.iter().position(|a| *a == arg).unwrap_or_else(|| {
             fusion.args.push(arg);

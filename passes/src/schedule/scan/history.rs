@@ -247,7 +247,8 @@ impl Scan<'_> {
     /// Keys and values (in the halves that the loop needs) of the rows that a chunk writes.
     fn writes(&mut self, index: usize, core: Core) -> Result<Vec<(View, Vec<TileId>)>, Refusal> {
         let mut all = Vec::new();
-        if !self.term.is_zero(core.a) && !(self.term.is_zero(core.p) && self.term.is_zero(core.b)) {
+        let zero = |id| self.term.is_zero(id);
+        if !(zero(core.a) || zero(core.p) && zero(core.b)) {
             let history = self.term.ids().find(|id| {
                 core_of(self.term.node(*id)).is_some_and(|(_, c)| c == self.loops[index].0)
             });

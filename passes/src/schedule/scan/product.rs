@@ -34,6 +34,11 @@ pub(super) struct Product {
 }
 
 impl Product {
+    /// Adds the product to a tile.
+    pub(super) fn start_from(&mut self, view: View) {
+        self.start = Start::Tile(view);
+    }
+
     /// Takes away what the product is added to, if that is a tile.
     pub(super) fn without_start(&mut self) -> Option<View> {
         match std::mem::replace(&mut self.start, Start::Zero) {
@@ -71,7 +76,7 @@ impl Scan<'_> {
     }
 
     /// Makes the operands of a product.
-    pub(super) fn product(&mut self, id: Id, start: Start) -> Result<Product, Refusal> {
+    pub(super) fn product(&mut self, id: Id) -> Result<Product, Refusal> {
         let (a, b, ta, tb) = match *self.term.node(id) {
             Seq::Mm([a, b]) => match *self.term.node(self.base(a)) {
                 Seq::Tinv([l]) => return self.solved(id, l, b),
@@ -98,7 +103,7 @@ impl Scan<'_> {
         let a = Operand { view: self.view(a, left)?, transposed: ta };
         let b = Operand { view: self.view(b, right)?, transposed: tb };
         let band = if ta { flipped(band) } else { band };
-        Ok(Product { a, b, start, unit, factors, band })
+        Ok(Product { a, b, start: Start::Zero, unit, factors, band })
     }
 
     /// `(I - L)^-1 b` as `b + N b`: the unit diagonal is never rounded.
