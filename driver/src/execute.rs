@@ -8,6 +8,8 @@ use sluice_ir::problem::{Arrays, Problem};
 use sluice_ir::step::Recurrence;
 use sluice_ir::target::{TARGETS, Target};
 use sluice_passes::schedule::Build;
+#[cfg(feature = "cuda")]
+use sluice_runtime::Program;
 
 /// What runs a program.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -84,19 +86,17 @@ pub fn native(_: &Checked, _: Dtype) -> Result<Run, Diagnostic> {
         .with_help("build it with the feature `scalar`"))
 }
 
-/// The kernels of a recurrence, loaded onto the first GPU: a launcher's choice among them by length,
-/// and each one of them by its schedule.
+/// The kernels of a recurrence, loaded onto the first GPU.
 ///
 /// # Errors
 ///
 /// [`Code::NoDevice`] and its kin, and those of the stages that make the kernels.
 #[cfg(feature = "cuda")]
-pub fn on_device(recurrence: &Recurrence, build: &Build<'_>) -> Result<OnDevice, Vec<Diagnostic>> {
+pub fn load(recurrence: &Recurrence, build: &Build<'_>) -> Result<Program, Vec<Diagnostic>> {
     use crate::kernels::{CHUNKS, kernels};
     use crate::package::package;
     use crate::{Scheduled, files, tool};
-    use sluice_runtime::{Device, Program};
-    use std::rc::Rc;
+    use sluice_runtime::Device;
     let device = Device::open().map_err(|e| vec![e])?;
     let term = sluice_passes::lift(recurrence, build.extents)?;
     let scheduled = Scheduled {
@@ -114,7 +114,19 @@ pub fn on_device(recurrence: &Recurrence, build: &Build<'_>) -> Result<OnDevice,
         files::write(folder.path(), &package.files)?;
         Program::load(&device, folder.path())
     };
-    let program = Rc::new(load().map_err(|e| vec![e])?);
+    load().map_err(|e| vec![e])
+}
+
+/// The kernels of a recurrence on a GPU: a launcher's choice among them by length, and each one of
+/// them by its schedule.
+///
+/// # Errors
+///
+/// Those of [`load`].
+#[cfg(feature = "cuda")]
+pub fn on_device(recurrence: &Recurrence, build: &Build<'_>) -> Result<OnDevice, Vec<Diagnostic>> {
+    use std::rc::Rc;
+    let program = Rc::new(load(recurrence, build)?);
     let run = |variant: Option<String>| -> Run {
         let program = Rc::clone(&program);
         Box::new(move |problem, arrays| program.run(problem, arrays, variant.as_deref()))

@@ -7,6 +7,8 @@
 //! text -> Ast -> Recurrence (step form) -> Term (sequence form) -> Term (chunked) -> Kernels -> Package
 //! ```
 
+#[cfg(feature = "cuda")]
+pub mod bench;
 pub mod execute;
 pub mod explain;
 pub mod extents;

@@ -1,5 +1,7 @@
 //! What each command does: arguments in, text and an exit status out.
 
+#[cfg(feature = "cuda")]
+mod bench;
 mod build;
 mod check;
 mod doctor;
@@ -46,6 +48,8 @@ enum Command {
     Build(build::Arguments),
     Verify(verify::Arguments),
     Run(run::Arguments),
+    #[cfg(feature = "cuda")]
+    Bench(bench::Arguments),
     Fmt(fmt::Arguments),
     /// Says what this build and this machine can do.
     Doctor,
@@ -106,6 +110,8 @@ pub(crate) fn run() -> ExitCode {
         Command::Build(arguments) => build::run(arguments, &mut out),
         Command::Verify(arguments) => verify::run(arguments, &mut out),
         Command::Run(arguments) => run::run(arguments, &mut out),
+        #[cfg(feature = "cuda")]
+        Command::Bench(arguments) => bench::run(arguments, &mut out),
         Command::Fmt(arguments) => fmt::run(arguments, &mut out),
         Command::Doctor => doctor::run(&mut out),
     };

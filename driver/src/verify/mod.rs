@@ -113,8 +113,8 @@ pub fn verify(
     Ok(ProgramReport { program: recurrence.name.clone(), passed, cases })
 }
 
-/// The inputs of the shape with this number.
-fn draw(
+/// Random inputs that keep a program's promises, the same for the same number on every machine.
+pub fn draw(
     recurrence: &Recurrence,
     problem: &Problem,
     dtype: Dtype,
