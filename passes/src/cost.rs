@@ -210,8 +210,8 @@ impl Model {
             depth += 1.0;
         }
         if !l.zero {
+            // No depth: an early solve makes the same product in the same chunk, on wider operands.
             body += product(rows, rows, values);
-            depth += 1.0;
             ahead = self.inverse(l.shape);
         }
         let waves = self.instances.div_ceil(self.target.processors) as f64;

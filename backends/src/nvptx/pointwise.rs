@@ -89,7 +89,12 @@ impl<'c> Emitter<'c, '_> {
         let b = &self.b;
         let [blocks, rows, cols] = self.kernel.shape(arg.view);
         let seen = if arg.transposed { [blocks, cols, rows] } else { [blocks, rows, cols] };
-        let shrink = |index, axis: usize| b.index_split(index, at.shape[axis] / seen[axis]).0;
+        // Registers also hold elements past the destination's last row and column. What they read
+        // does not matter, but it must lie in the tile.
+        let shrink = |index, axis: usize| match seen[axis] {
+            1 => Index::constant(0),
+            most => b.index_min(b.index_split(index, at.shape[axis] / most).0, most - 1),
+        };
         let block = shrink(at.block, 0);
         let (r, c) = (shrink(at.row, 1), shrink(at.col, 2));
         let (r, c) = if arg.transposed { (c, r) } else { (r, c) };

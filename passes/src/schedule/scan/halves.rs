@@ -3,7 +3,8 @@
 //! A state that takes part in what is written to it and never fades keeps every rounding error of
 //! its reads and writes for good, so the errors of all chunks add up. For such a loop the products of
 //! the feedback take both halves of their inexact operands, which leaves the error of one rounding
-//! squared; where states fade, one half is enough and half the work.
+//! squared; where states fade, one half is enough and half the work. Values that are written under keys
+//! which are rounded themselves take both halves too: one rounding of a write is what states bear.
 
 use super::{Refusal, Scan};
 use crate::schedule::draft::Home;
@@ -16,7 +17,7 @@ use sluice_ir::seq::{Core, Term};
 const EXACT_CHUNK: usize = 32;
 
 /// Whether every error in the states of a loop stays: they feed back and never fade.
-fn keeps_errors(term: &Term, core: Core) -> bool {
+pub(super) fn keeps_errors(term: &Term, core: Core) -> bool {
     let feedback = !term.is_zero(core.a) && !term.is_zero(core.p);
     feedback && term.is_zero(core.g) && term.is_zero(core.w)
 }
@@ -30,17 +31,23 @@ pub fn longest_chunk(term: &Term) -> Option<usize> {
 const PRODUCTS: [(usize, usize); 3] = [(1, 0), (0, 1), (0, 0)];
 
 impl Scan<'_> {
-    /// The halves of a tile that a loop needs, as operands; the rounded one is made once.
-    pub(super) fn halves(&mut self, core: Core, tile: TileId) -> Result<Vec<TileId>, Refusal> {
+    /// The halves of a column tile that a loop needs, as operands.
+    pub(super) fn halves(&mut self, core: Core, tile: TileId) -> Vec<TileId> {
         let rounded = self.packed(tile);
-        Ok(self.with_lost(core, tile, rounded))
+        self.with_lost(core, tile, rounded)
     }
 
     /// A rounded tile with what the rounding lost, if the loop needs it.
     pub(super) fn with_lost(&mut self, core: Core, exact: TileId, rounded: TileId) -> Vec<TileId> {
-        if !keeps_errors(self.term, core) {
-            return vec![rounded];
+        if keeps_errors(self.term, core) {
+            vec![rounded, self.lost(exact, rounded)]
+        } else {
+            vec![rounded]
         }
+    }
+
+    /// What a rounded tile lost, itself as an operand.
+    pub(super) fn lost(&mut self, exact: TileId, rounded: TileId) -> TileId {
         let source = &self.draft.tiles[exact.0];
         let (size, columns) = ([source.rows, source.cols], source.place == Place::Columns);
         let home = if columns { Home::Columns } else { Home::Shared { stages: 1 } };
@@ -50,7 +57,7 @@ impl Scan<'_> {
         let expr = Expr::Binary(Binary::Add, Box::new(Expr::Arg(0)), Box::new(minus));
         let args = [exact, rounded].map(|t| Arg { view: self.draft.whole(t), transposed: false });
         self.draft.map(dst, expr, args.to_vec());
-        vec![rounded, lost]
+        lost
     }
 
     /// The inverse of a loop's feedback matrix in the halves that the loop needs.

@@ -1,5 +1,6 @@
 //! The loops of a term: states in registers, what they write, and how they are updated.
 
+use super::halves;
 use super::value::Form;
 use super::{Refusal, Scan};
 use crate::schedule::draft::Home;
@@ -169,7 +170,7 @@ impl Scan<'_> {
         }
         let inverse = self.inverse_halves(core)?;
         let z = self.draft.tile("written", size, self.build.compute, Home::Columns);
-        let right = self.halves(core, x)?;
+        let right = self.halves(core, x);
         let (dst, start) = (self.draft.whole(z), Start::Tile(self.draft.whole(x)));
         let band = self.band(core.l);
         self.solve_products(dst, (&inverse, &right), (start, band));
@@ -270,30 +271,39 @@ impl Scan<'_> {
         values: Value,
     ) -> Result<(View, Vec<TileId>), Refusal> {
         let (keys, factors) = self.row_factors(keys);
-        let values = match (values, factors.is_empty()) {
-            (Value::Node(d), true) => vec![self.view(d, Form::ColumnsOperand)?.tile],
-            (Value::Tile(z), true) => self.halves(core, z)?,
-            (values, false) => {
-                let source = match values {
+        let values = match values {
+            // Loaded values are exact as they are.
+            Value::Node(d) if factors.is_empty() && self.is_input(self.base(d)) => {
+                vec![self.view(d, Form::ColumnsOperand)?.tile]
+            }
+            values => {
+                let exact = match values {
                     Value::Node(d) => self.view(d, Form::Columns)?,
                     Value::Tile(z) => self.draft.whole(z),
                 };
-                vec![self.scaled(View { blocks: 1, ..source }, &factors)?]
+                let exact = self.scaled(View { blocks: 1, ..exact }, &factors)?;
+                let rounded = self.packed(exact);
+                let keys_are_rounded = !self.is_input(self.base(keys));
+                if keys_are_rounded || halves::keeps_errors(self.term, core) {
+                    vec![rounded, self.lost(exact, rounded)]
+                } else {
+                    vec![rounded]
+                }
             }
         };
         let keys = self.view(keys, Form::SharedOperand)?;
         Ok((View { blocks: 1, ..keys }, values))
     }
 
-    /// A column tile times factors of its rows, as a matrix operand.
+    /// A column tile times factors of its rows.
     fn scaled(&mut self, source: View, factors: &[Id]) -> Result<TileId, Refusal> {
+        let Some(body) = self.scaled_sum(factors, None)? else { return Ok(source.tile) };
         let tile = &self.draft.tiles[source.tile.0];
         let size = [tile.rows, tile.cols];
-        let body = self.scaled_sum(factors, None)?.expect("there are factors");
         // The body's sum is the tile here.
         let source = Arg { view: source, transposed: false };
         let args = std::iter::once(source).chain(body.args).collect();
-        let scaled = self.draft.tile("scaled", size, self.operand, Home::Columns);
+        let scaled = self.draft.tile("scaled", size, self.build.compute, Home::Columns);
         let dst = self.draft.whole(scaled);
         self.draft.map(dst, body.expr, args);
         Ok(scaled)

@@ -158,11 +158,10 @@ impl<'a> Scan<'a> {
             loops: Vec::new(),
             loads: Vec::new(),
         };
-        // Values that are scaled before they are written are rounded once, after.
+        // Computed values that are written are rounded once, after everything else.
         for (core, _) in term.loops() {
-            let scaled = !scan.row_factors(core.c).1.is_empty();
-            let values = usize::from(scan.base(core.d));
-            scan.wide[values] |= scaled;
+            let values = scan.base(core.d);
+            scan.wide[usize::from(values)] = true;
         }
         scan
     }

@@ -166,7 +166,7 @@ impl Scan<'_> {
     }
 
     /// Whether a node is an input as it was loaded.
-    fn is_input(&self, id: Id) -> bool {
+    pub(super) fn is_input(&self, id: Id) -> bool {
         matches!(self.term.node(id), Seq::Var(_))
     }
 
