@@ -272,8 +272,7 @@ impl Scan<'_> {
     ) -> Result<(View, Vec<TileId>), Refusal> {
         let (keys, factors) = self.row_factors(keys);
         let values = match values {
-            // Loaded values are exact as they are.
-            Value::Node(d) if factors.is_empty() && self.is_input(self.base(d)) => {
+            Value::Node(d) if factors.is_empty() && self.is_exact(d) => {
                 vec![self.view(d, Form::ColumnsOperand)?.tile]
             }
             values => {
@@ -283,7 +282,7 @@ impl Scan<'_> {
                 };
                 let exact = self.scaled(View { blocks: 1, ..exact }, &factors)?;
                 let rounded = self.packed(exact);
-                let keys_are_rounded = !self.is_input(self.base(keys));
+                let keys_are_rounded = !self.is_exact(keys);
                 if keys_are_rounded || halves::keeps_errors(self.term, core) {
                     vec![rounded, self.lost(exact, rounded)]
                 } else {

@@ -161,7 +161,7 @@ impl<'a> Scan<'a> {
         // Computed values that are written are rounded once, after everything else.
         for (core, _) in term.loops() {
             let values = scan.base(core.d);
-            scan.wide[usize::from(values)] = true;
+            scan.wide[usize::from(values)] |= !scan.is_exact(values);
         }
         scan
     }

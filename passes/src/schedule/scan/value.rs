@@ -166,8 +166,24 @@ impl Scan<'_> {
     }
 
     /// Whether a node is an input as it was loaded.
-    pub(super) fn is_input(&self, id: Id) -> bool {
+    fn is_input(&self, id: Id) -> bool {
         matches!(self.term.node(id), Seq::Var(_))
+    }
+
+    /// Whether a matrix operand holds a node's value without rounding it.
+    pub(super) fn is_exact(&self, id: Id) -> bool {
+        match self.term.node(self.base(id)) {
+            Seq::Zero(_) | Seq::Ones(_) => true,
+            Seq::Var(name) => {
+                let input = self.recurrence.inputs.iter().find(|i| *i.name == **name);
+                input.is_some_and(|i| {
+                    self.recurrence.input_dtype(i, self.build.dtype) == self.operand
+                })
+            }
+            Seq::Live([x]) | Seq::Rows([_, _, x]) | Seq::Cols([_, _, x]) => self.is_exact(*x),
+            Seq::Cat([a, b]) | Seq::Weave([a, b]) => self.is_exact(*a) && self.is_exact(*b),
+            _ => false,
+        }
     }
 
     fn moved(&mut self, id: Id, source: TileId, form: Form) -> Result<TileId, Refusal> {
