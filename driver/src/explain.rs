@@ -1,14 +1,16 @@
 //! Why a program's kernels are right and what they cost: the derivation with its figures.
 
 use crate::extents::Extents;
-use crate::figures::Figures;
+use crate::figures::{Figures, counted};
 use crate::kernels::{chunk_options, scan};
 use crate::summary::classes;
 use serde::Serialize;
 use sluice_ir::diagnostic::Diagnostic;
+use sluice_ir::seq::{Seq, Term};
 use sluice_ir::step::Recurrence;
 use sluice_passes::schedule::{self, Build};
 use sluice_passes::{Chunked, Derivation, Stop};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::time::{Duration, Instant};
 
@@ -29,11 +31,17 @@ pub struct Explanation {
     pub derivations: Vec<Chain>,
     /// The chunked form.
     pub chunked: String,
+    /// What the operators in these forms mean.
+    pub operators: Vec<&'static str>,
     /// The search for the chunked form.
     pub search: Search,
     /// The kernels.
     pub kernels: Vec<Figures>,
 }
+
+/// What the meanings of operators leave open.
+const MASKS: &str = "`m(t,s)`: `incl` is `s <= t`, `strict` is `s < t`, `tincl` and `tstrict` are \
+                     their transposes; `seg_m(g)(t,s)` is the sum of the gates between `s` and `t`.";
 
 /// The chain of laws for one result.
 #[derive(Clone, Debug, Serialize)]
@@ -45,7 +53,7 @@ pub struct Chain {
 }
 
 /// One use of a law.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct LawStep {
     /// Name of the law.
     pub law: String,
@@ -111,12 +119,23 @@ pub fn explain(
         classes: classes(&term),
         extents: build.extents.clone(),
         target: build.target.name,
-        sequence: term.to_string(),
+        sequence: term.annotated(),
+        operators: meanings(&[&term, &chunked.term]),
         derivations: derivations.into_iter().map(Chain::from).collect(),
         search: Search::of(&chunked, kernel.chunk, searching, start.elapsed()),
-        chunked: chunked.term.to_string(),
+        chunked: chunked.term.annotated(),
         kernels: [&kernel, &step].map(|kernel| Figures::of(kernel, build.target)).into(),
     })
+}
+
+/// The meanings of the operators in some terms, in the order of the table of operators.
+fn meanings(terms: &[&Term]) -> Vec<&'static str> {
+    let nodes = terms.iter().flat_map(|term| term.nodes());
+    let mut nodes: Vec<&Seq> = nodes.filter(|node| !matches!(node, Seq::Zero(_))).collect();
+    nodes.sort();
+    let mut meanings: Vec<_> = nodes.into_iter().filter_map(Seq::meaning).collect();
+    meanings.dedup();
+    meanings
 }
 
 impl Search {
@@ -158,19 +177,35 @@ impl fmt::Display for Explanation {
         let sizes: Vec<String> = self.extents.iter().map(|(n, s)| format!("{n} = {s}")).collect();
         writeln!(f, "{} for {}, {}", self.program, self.target, sizes.join(", "))?;
         writeln!(f, "{}", self.classes.join(" + "))?;
+        section(f, "operators, on arrays [blocks, rows, features]", &self.operators.join("\n"))?;
+        writeln!(f, "  {MASKS}")?;
         section(f, "sequence form", &self.sequence)?;
-        for chain in &self.derivations {
-            writeln!(f, "\nlaws from there to the chunked form of `{}`", chain.result)?;
-            for (number, step) in chain.steps.iter().enumerate() {
-                writeln!(f, "  {:>3}. {step}", number + 1)?;
-            }
-        }
+        self.laws(f)?;
         section(f, &format!("chunked form, {} tokens a chunk", self.search.chunk), &self.chunked)?;
         writeln!(f, "\nsearch\n  {}", self.search)?;
         writeln!(f, "\nkernels")?;
         for kernel in &self.kernels {
             for line in kernel.to_string().lines() {
                 writeln!(f, "  {line}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Explanation {
+    /// The chains of laws; a step that an earlier chain has shown is not shown again.
+    fn laws(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = BTreeSet::new();
+        for chain in &self.derivations {
+            writeln!(f, "\nlaws from there to the chunked form of `{}`", chain.result)?;
+            let (new, known): (Vec<_>, Vec<_>) =
+                chain.steps.iter().partition(|step| shown.insert(*step));
+            for (number, step) in new.iter().enumerate() {
+                writeln!(f, "  {:>3}. {step}", number + 1)?;
+            }
+            if !known.is_empty() {
+                writeln!(f, "  and {} of the steps above", known.len())?;
             }
         }
         Ok(())
@@ -197,12 +232,12 @@ impl fmt::Display for Search {
         write!(
             f,
             "{} nodes became {} in {} classes, {end} after {} rounds; \
-             {} loops over chunks, {} over tokens; {:.0} ms, with proofs {:.0} ms",
+             {} over chunks, {} over tokens; {:.0} ms, with proofs {:.0} ms",
             self.nodes_before,
             self.nodes,
             self.classes,
             self.iterations,
-            self.chunk_loops,
+            counted(self.chunk_loops, "loop"),
             self.token_loops,
             self.search_ms,
             self.proof_ms

@@ -91,12 +91,20 @@ fn bytes_per_token(kernel: &Kernel) -> f64 {
     per_token.map(|param| (param.rows * param.cols * param.dtype.bytes()) as f64).sum()
 }
 
+/// A number of things, in words.
+pub fn counted(number: usize, thing: &str) -> String {
+    format!("{number} {thing}{}", if number == 1 { "" } else { "s" })
+}
+
 impl fmt::Display for Figures {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "{}: {} tokens an iteration, {} threads, {} parts",
-            self.entry, self.chunk, self.threads, self.parts
+            "{}: {} an iteration, {} threads, values in {}",
+            self.entry,
+            counted(self.chunk, "token"),
+            self.threads,
+            counted(self.parts, "part")
         )?;
         writeln!(
             f,

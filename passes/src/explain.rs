@@ -4,7 +4,7 @@ use crate::chunk::{ChunkOptions, with_blocked_outputs};
 use crate::rules::{Law, Rounding};
 use crate::saturate::{ZERO_STEP, saturate};
 use egg::{FlatTerm, Symbol};
-use sluice_ir::seq::{Seq, Term};
+use sluice_ir::seq::{Core, Seq, Term, core_of};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
@@ -103,7 +103,7 @@ fn is_zero(term: &FlatTerm<Seq>) -> bool {
     matches!(term.node, Seq::Zero(_))
 }
 
-/// The text of a term to some depth, zeros shortened.
+/// The text of a term to some depth, zeros shortened, the operands of a loop with their roles.
 fn elided(term: &FlatTerm<Seq>, depth: usize) -> String {
     if is_zero(term) {
         return "0".to_owned();
@@ -114,7 +114,11 @@ fn elided(term: &FlatTerm<Seq>, depth: usize) -> String {
     if depth == 0 {
         return "..".to_owned();
     }
-    let operands: Vec<String> = term.children.iter().map(|c| elided(c, depth - 1)).collect();
+    let operands = term.children.iter().map(|c| elided(c, depth - 1));
+    let operands: Vec<String> = match core_of(&term.node) {
+        Some(_) => Core::labelled(operands.zip(term.children.iter().map(is_zero))),
+        None => operands.collect(),
+    };
     format!("({} {})", term.node.name(), operands.join(" "))
 }
 

@@ -70,12 +70,13 @@ pub(super) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<(), Fail
     }
     let want = step::eval(&recurrence, &problem, &inputs);
     let mut passed = true;
+    writeln!(out, "compared with the step of `{}`, evaluated in f64", recurrence.name)?;
     for error in errors(&recurrence, &problem, &want, &results) {
         let bound = tolerance(engine.dtype(), error.tokens, error.kind);
         passed &= error.relative_rms <= bound;
         writeln!(
             out,
-            "{:<10} relative rms error {:.2e}, allowed {:.0e}",
+            "  {:<10} relative rms error {:.2e}, allowed {:.0e}",
             error.array, error.relative_rms, bound
         )?;
     }

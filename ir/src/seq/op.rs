@@ -71,6 +71,15 @@ macro_rules! operators {
                 }
             }
 
+            /// What the operator does, in a phrase; none for leaves and pointwise functions, whose
+            /// names say it.
+            pub fn meaning(&self) -> Option<&'static str> {
+                match self {
+                    $(Seq::$name(_) => Some(concat!($($doc),*).trim_ascii()),)*
+                    _ => None,
+                }
+            }
+
             /// The operator of that name with these operands.
             fn named(name: &str, operands: &[Id]) -> Option<Self> {
                 match (name, operands.len()) {
@@ -117,19 +126,20 @@ operators! {
     "ones" = Ones / 3,
     /// `select c a b`: `a` where `c` is not 0, else `b`; broadcast as binary functions are.
     "select" = Select / 3,
-    /// The value in rows of tokens that exist, 0 in rows of padding.
+    /// `live x`: the value in rows of tokens that exist, 0 in rows of padding.
     "live" = Live / 1,
-    /// `[N, R, F] -> [N, R, 1]`: sum over features.
+    /// `rowsum x`: `[N, R, F] -> [N, R, 1]`, sum over features.
     "rowsum" = RowSum / 1,
-    /// `[N, R, F] -> [N, R, 1]`: the largest feature.
+    /// `rowmax x`: `[N, R, F] -> [N, R, 1]`, the largest feature.
     "rowmax" = RowMax / 1,
-    /// `a b` in each block: `[N, x, y], [N, y, z] -> [N, x, z]`. Here and below one block meets all.
+    /// `mm a b`: `[N, x, y], [N, y, z] -> [N, x, z]`, `a b` in each block; here and below one block
+    /// meets all.
     "mm" = Mm / 2,
-    /// `a b^T` in each block: `[N, x, y], [N, z, y] -> [N, x, z]`.
+    /// `mmt a b`: `[N, x, y], [N, z, y] -> [N, x, z]`, `a b^T` in each block.
     "mmt" = Mmt / 2,
-    /// `a^T b` in each block: `[N, y, x], [N, y, z] -> [N, x, z]`.
+    /// `tmm a b`: `[N, y, x], [N, y, z] -> [N, x, z]`, `a^T b` in each block.
     "tmm" = Tmm / 2,
-    /// `[N, R, F] -> [N, 1, F]`: sum over rows.
+    /// `tot x`: `[N, R, F] -> [N, 1, F]`, sum over rows.
     "tot" = Tot / 1,
     /// `run m x`: `y[t] = sum of x[s]` with `m(t, s)`, inside each block.
     "run" = Run / 2,
@@ -164,11 +174,13 @@ operators! {
     "cat" = Cat / 2,
     /// `cols i n x`: features `i .. i + n`.
     "cols" = Cols / 3,
-    /// `hist m g w a L p b c d S`: the states `[N, K, V]` of a history; see [`super::core_of`].
+    /// `hist m g w a L p b c d S`: a loop over blocks,
+    /// `Z = (I - L)^-1 (p H + b), H' = e^g . H . e^w + a^T Z + c^T d`, from `H = S` on; its states
+    /// `[N, K, V]`, with `strict` before and with `incl` after each block.
     "hist" = Hist / 10,
-    /// `hz m g w a L p b c d S`: the values `[N, R, V]` that its feedback rows write.
+    /// `hz m g w a L p b c d S`: the values `Z`, `[N, R, V]`, of such a loop.
     "hz" = Hz / 10,
-    /// `fin m g w a L p b c d S`: its state `[1, K, V]` after the last block.
+    /// `fin m g w a L p b c d S`: the state `[1, K, V]` after the last block of such a loop.
     "fin" = Fin / 10,
 }
 
@@ -217,6 +229,14 @@ pub struct Core {
 }
 
 impl Core {
+    /// The operands of `hist`, `hz` and `fin` for people: each text with its role, those that are
+    /// zero left out. The mask, which comes first, needs no role.
+    pub fn labelled(operands: impl Iterator<Item = (String, bool)>) -> Vec<String> {
+        const ROLES: [&str; 10] = ["", "g=", "w=", "a=", "L=", "p=", "b=", "c=", "d=", "S="];
+        let there = ROLES.iter().zip(operands).filter(|(_, (_, zero))| !zero);
+        there.map(|(role, (text, _))| format!("{role}{text}")).collect()
+    }
+
     /// The operands of `hist`, `hz` and `fin` in order, after a mask.
     pub fn operands(self, mask: Id) -> [Id; 10] {
         [mask, self.g, self.w, self.a, self.l, self.p, self.b, self.c, self.d, self.s]

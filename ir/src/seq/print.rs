@@ -8,9 +8,10 @@
 //! state S [128, 128] = (fin strict ..)
 //! ```
 //!
-//! Nodes with several users have a name; others stand where they are used.
+//! Nodes with several users have a name; others stand where they are used. [`Term::annotated`] is a
+//! shorter form for people only.
 
-use super::{Blocks, Builder, Leaf, LeafKind, Root, RootKind, Seq, Shape, Term};
+use super::{Blocks, Builder, Core, Leaf, LeafKind, Root, RootKind, Seq, Shape, Term, core_of};
 use crate::pointwise::Interval;
 use crate::step::Sharing;
 use egg::{FromOp, Id};
@@ -47,25 +48,78 @@ impl fmt::Display for Leaf {
 
 impl fmt::Display for Term {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (name, leaf) in self.leaves() {
-            writeln!(f, "leaf {name} {leaf}")?;
+        f.write_str(&Printer { term: self, names: names(self), annotated: false }.lines())
+    }
+}
+
+impl Term {
+    /// The text for people: arrays of zeros are `0`, and the operands of a loop stand with their
+    /// roles (see [`Core`]), those that are 0 left out. It does not parse back.
+    pub fn annotated(&self) -> String {
+        Printer { term: self, names: names(self), annotated: true }.lines()
+    }
+}
+
+/// Writes a term in one of its two forms.
+struct Printer<'a> {
+    term: &'a Term,
+    names: BTreeMap<Id, usize>,
+    annotated: bool,
+}
+
+impl Printer<'_> {
+    fn lines(&self) -> String {
+        let mut out = String::new();
+        self.write(&mut out).expect("strings can be written");
+        out
+    }
+
+    fn write(&self, out: &mut String) -> fmt::Result {
+        for (name, leaf) in self.term.leaves() {
+            writeln!(out, "leaf {name} {leaf}")?;
         }
-        let names = names(self);
-        let mut definitions: Vec<(usize, Id)> = names.iter().map(|(id, n)| (*n, *id)).collect();
+        let mut definitions: Vec<(usize, Id)> =
+            self.names.iter().map(|(id, n)| (*n, *id)).collect();
         definitions.sort_unstable();
         for (n, id) in definitions {
-            writeln!(f, "let t{n} = {}", definition(self, id, &names))?;
+            writeln!(out, "let t{n} = {}", self.definition(id))?;
         }
-        for root in self.roots() {
+        for root in self.term.roots() {
             let kind = match root.kind {
                 RootKind::Output => "output",
                 RootKind::State => "state",
             };
             let transposed = if root.transposed { " transposed" } else { "" };
-            let value = text(self, root.id, &names);
-            writeln!(f, "{kind} {} {:?}{transposed} = {value}", root.name, root.dims)?;
+            let value = self.text(root.id);
+            writeln!(out, "{kind} {} {:?}{transposed} = {value}", root.name, root.dims)?;
         }
         Ok(())
+    }
+
+    /// A node as it stands where it is used.
+    fn text(&self, id: Id) -> String {
+        match self.names.get(&id) {
+            Some(n) => format!("t{n}"),
+            None => self.definition(id),
+        }
+    }
+
+    fn definition(&self, id: Id) -> String {
+        let node = self.term.node(id);
+        if self.annotated && matches!(node, Seq::Zero(_)) {
+            return "0".to_owned();
+        }
+        let operands = node.operands();
+        if operands.is_empty() {
+            return node.name();
+        }
+        let words = operands.iter().map(|id| self.text(*id));
+        if !self.annotated || core_of(node).is_none() {
+            return format!("({} {})", node.name(), words.collect::<Vec<_>>().join(" "));
+        }
+        let zero = operands.iter().map(|id| self.term.is_zero(*id));
+        let words = Core::labelled(words.zip(zero)).join(" ");
+        format!("({} {words})", node.name())
     }
 }
 
@@ -102,27 +156,6 @@ fn number(
     if users[usize::from(id)] > 1 && !node.operands().is_empty() && !constant {
         names.insert(id, names.len());
     }
-}
-
-/// A node as it stands where it is used.
-fn text(term: &Term, id: Id, names: &BTreeMap<Id, usize>) -> String {
-    match names.get(&id) {
-        Some(n) => format!("t{n}"),
-        None => definition(term, id, names),
-    }
-}
-
-fn definition(term: &Term, id: Id, names: &BTreeMap<Id, usize>) -> String {
-    let node = term.node(id);
-    if node.operands().is_empty() {
-        return node.name();
-    }
-    let mut out = format!("({}", node.name());
-    for operand in node.operands() {
-        write!(out, " {}", text(term, *operand, names)).expect("strings can be written");
-    }
-    out.push(')');
-    out
 }
 
 impl Term {
@@ -261,6 +294,23 @@ state S [5, 6] transposed = (add %S (tmm (zero 0 1 6) %u))
         assert_eq!(shared, 1, "{term}");
         assert_eq!(term.roots().len(), 3);
         assert!(term.leaves()["S"].transposed && term.leaves()["S"].init == 0.5);
+    }
+
+    #[test]
+    fn people_are_told_the_roles_of_operands() {
+        let lines = [
+            "leaf S state [1, 6, 5] in [-inf, inf] by head init 0.0",
+            "leaf k token [T, 1, 6] in [-inf, inf] by head",
+            "leaf v token [T, 1, 5] in [-inf, inf] by head",
+            "state S [6, 5] = (fin strict (zero 1 1 1) (zero 1 1 5) (zero 1 1 6) (zero 1 1 1) \
+             (zero 1 1 6) (zero 1 1 5) %k %v %S)",
+        ];
+        let term = Term::parse(&lines.join("\n")).expect("the text is legal");
+        let last = term.annotated().lines().last().map(str::to_owned);
+        assert_eq!(last.as_deref(), Some("state S [6, 5] = (fin strict c=%k d=%v S=%S)"));
+        let meaning =
+            term.node(term.roots()[0].id).meaning().expect("an operator says what it does");
+        assert!(meaning.starts_with("`fin m g w a L p b c d S`: the state"), "{meaning}");
     }
 
     #[test]
