@@ -7,12 +7,16 @@ use std::collections::BTreeMap;
 /// Size of each named dimension.
 pub type Extents = BTreeMap<String, usize>;
 
+/// The largest size of a dimension: no index or count of a kernel overflows below it.
+pub const LARGEST: usize = 1 << 20;
+
 /// The sizes of all dimensions: those that the program fixes and those given.
 ///
 /// # Errors
 ///
-/// [`Code::MissingDimension`] for each dimension without a size; [`Code::BadBinding`] for a size of
-/// 0, for one that contradicts the program, and for a name that is no dimension of it.
+/// [`Code::MissingDimension`] for each dimension without a size; [`Code::TooLarge`] for a size beyond
+/// [`LARGEST`]; [`Code::BadBinding`] for a size of 0, for one that contradicts the program, and for a
+/// name that is no dimension of it.
 pub fn bind(recurrence: &Recurrence, given: &Extents) -> Result<Extents, Vec<Diagnostic>> {
     let mut errors = Vec::new();
     let mut bound = Extents::new();
@@ -30,6 +34,13 @@ pub fn bind(recurrence: &Recurrence, given: &Extents) -> Result<Extents, Vec<Dia
                     .with_help("sizes are 1 or more"),
             ),
             (fixed, size) => match fixed.or(size.copied()) {
+                Some(size) if size > LARGEST => errors.push(
+                    Diagnostic::new(
+                        Code::TooLarge,
+                        format!("dimension `{}` has size {size}", dim.name),
+                    )
+                    .with_help(format!("sizes are {LARGEST} or less")),
+                ),
                 Some(size) => drop(bound.insert(dim.name.clone(), size)),
                 None => errors.push(
                     Diagnostic::new(

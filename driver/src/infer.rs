@@ -1,5 +1,7 @@
 //! The sizes of a problem from the shapes of its arrays.
 
+use crate::extents;
+use crate::figures::counted;
 use sluice_ir::binding;
 use sluice_ir::diagnostic::{Code, Diagnostic};
 use sluice_ir::problem::{Array, Arrays, Problem};
@@ -18,8 +20,9 @@ pub const CU_SEQLENS: &str = "cu_seqlens";
 /// # Errors
 ///
 /// [`Code::MissingArray`] for an absent input; [`Code::BadBinding`] for groups that do not divide the
-/// heads; [`Code::MissingDimension`] for a dimension that no array has; [`Code::BadArray`] for a wrong rank, sizes that
-/// contradict each other, a value outside its declared range, or a name that means nothing.
+/// heads; [`Code::MissingDimension`] for a dimension that no array has; those of [`extents::bind`] for
+/// its size; [`Code::BadArray`] for a wrong rank, sizes that contradict each other, no heads, a value
+/// outside its declared range, or a name that means nothing.
 pub fn problem(recurrence: &Recurrence, arrays: &Arrays) -> Result<Problem, Vec<Diagnostic>> {
     let mut sizes = Sizes::default();
     for dim in &recurrence.dims {
@@ -80,18 +83,15 @@ fn input_axes(recurrence: &Recurrence, input: &Input) -> Vec<String> {
 fn outside_range(input: &Input, array: &Array) -> Option<Diagnostic> {
     let range = input.range;
     let place = array.data.iter().position(|x| !(range.lo <= *x && *x <= range.hi))?;
-    Some(
-        Diagnostic::new(
-            Code::BadArray,
-            format!(
-                "array `{}` holds {} at {:?}, outside its declared range {range}",
-                input.name,
-                array.data[place],
-                coordinates(&array.shape, place),
-            ),
-        )
-        .with_help("the derivation relies on the range: mend the data or widen the declaration"),
-    )
+    let (value, at) = (array.data[place], coordinates(&array.shape, place));
+    let held = format!("array `{}` holds {value} at {at:?}", input.name);
+    let (message, help) = if value.is_nan() {
+        (held, "a state keeps NaN for ever: mend the data")
+    } else {
+        let help = "the derivation relies on the range: mend the data or widen the declaration";
+        (format!("{held}, outside its declared range {range}"), help)
+    };
+    Some(Diagnostic::new(Code::BadArray, message).with_help(help))
 }
 
 /// Indices of a row-major position, outermost first.
@@ -143,11 +143,8 @@ impl Sizes {
     /// Reads the extents of an array along named axes.
     fn take(&mut self, name: &str, axes: &[String], array: &Array) {
         if array.shape.len() != axes.len() {
-            let message = format!(
-                "array `{name}` has {} dimensions instead of {}",
-                array.shape.len(),
-                axes.len()
-            );
+            let rank = counted(array.shape.len(), "dimension");
+            let message = format!("array `{name}` has {rank} instead of {}", axes.len());
             self.errors.push(
                 Diagnostic::new(Code::BadArray, message)
                     .with_help(format!("its shape is [{}]", axes.join(", "))),
@@ -179,7 +176,7 @@ impl Sizes {
     fn offsets(&mut self, array: Option<&Array>) -> Vec<usize> {
         let tokens = self.size("tokens").unwrap_or(0);
         let Some(array) = array else {
-            self.learn("sequences", 1, "the absence of `cu_seqlens`");
+            self.learn("sequences", 1, "a call without `cu_seqlens`");
             return vec![0, tokens];
         };
         let offsets: Vec<usize> = array.data.iter().map(|&x| x as usize).collect();
@@ -209,6 +206,12 @@ impl Sizes {
     ) -> Result<Problem, Vec<Diagnostic>> {
         let heads = self.size("heads").or(self.size("groups")).unwrap_or(1);
         let groups = self.size("groups").unwrap_or(heads);
+        if heads == 0 {
+            return Err(vec![
+                Diagnostic::new(Code::BadArray, "the arrays have no heads")
+                    .with_help("only the axis of tokens may be empty"),
+            ]);
+        }
         let mut extents = BTreeMap::new();
         for dim in &recurrence.dims {
             let size = self.size(&dim.name).ok_or_else(|| {
@@ -222,6 +225,7 @@ impl Sizes {
             })?;
             extents.insert(dim.name.clone(), size);
         }
+        let extents = extents::bind(recurrence, &extents)?;
         let problem = Problem { extents, heads, groups, cu_seqlens };
         binding::check_problem(&problem).map_err(|e| vec![e])?;
         Ok(problem)

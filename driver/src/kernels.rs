@@ -14,6 +14,21 @@ use std::fmt;
 /// Lengths of chunks in use, in tokens, the preferred first.
 pub const CHUNKS: &[usize] = &[64, 32, 16];
 
+/// The lengths to try: the one that is wanted, or all.
+///
+/// # Errors
+///
+/// [`Code::BadBinding`] for a length that is not in use, and so was never verified.
+pub fn chunk_lengths(wanted: Option<usize>) -> Result<&'static [usize], Diagnostic> {
+    let Some(wanted) = wanted else { return Ok(CHUNKS) };
+    let place = CHUNKS.iter().position(|chunk| *chunk == wanted);
+    let place = place.ok_or_else(|| {
+        Diagnostic::new(Code::BadBinding, format!("chunks of {wanted} tokens are not in use"))
+            .with_help("take 16, 32 or 64 tokens")
+    })?;
+    Ok(&CHUNKS[place..=place])
+}
+
 /// Sequences of at most this many tokens, the shortest chunk, are left to the step schedule.
 pub const STEP_TOKENS: usize = 16;
 

@@ -73,7 +73,9 @@ fn variant(
         nvptx::assemble(ptxas, &image.ptx, target, scratch.path())
     });
     let assembled = assembled.transpose()?;
-    seen("cubin", &kernel.name);
+    if assembled.is_some() {
+        seen("cubin", &kernel.name);
+    }
     let file = |extension: &str| format!("{}.{extension}", kernel.name);
     let variant = Variant {
         entry: kernel.name.clone(),

@@ -20,7 +20,8 @@ impl Source {
     /// [`Code::UnknownProgram`] if it is neither, [`Code::File`] if a file cannot be read.
     pub fn find(argument: &str) -> Result<Source, Diagnostic> {
         let path = Path::new(argument);
-        if path.is_file() {
+        // What exists and is no folder can be read: a pipe of the shell too.
+        if path.exists() && !path.is_dir() {
             return Source::read(path);
         }
         Source::standard(argument).ok_or_else(|| {

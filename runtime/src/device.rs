@@ -146,7 +146,16 @@ pub(crate) fn failed(what: &str, error: DriverError) -> Diagnostic {
 
 #[cfg(test)]
 mod tests {
-    use super::accepts;
+    use super::{accepts, old_driver};
+    use sluice_ir::diagnostic::Code;
+
+    #[test]
+    fn an_old_driver_is_told_which_would_do() {
+        let error = old_driver(11_040);
+        assert_eq!(error.code, Code::OldDriver);
+        assert!(error.message.contains("CUDA 11.4"), "{error}");
+        assert!(error.help.is_some_and(|help| help.contains("CUDA 12")));
+    }
 
     #[test]
     fn code_runs_where_its_target_allows() {

@@ -105,8 +105,11 @@ fn row_major(shape: &[usize], data: &[f64]) -> Vec<f64> {
 /// [`Code::File`] if the file cannot be written; then nothing is left behind.
 pub fn write(path: &Path, arrays: &Arrays, dtype: Dtype) -> Result<(), Diagnostic> {
     try_write(path, arrays, dtype).map_err(|e| {
-        Diagnostic::new(Code::File, format!("cannot write `{}`: {e}", path.display()))
-            .with_help("the folder must exist and be writable")
+        // Where the temporary file failed, its error would name it instead of the path.
+        let own = e.raw_os_error().is_none();
+        let reason = if own { e.kind().to_string() } else { e.to_string() };
+        Diagnostic::new(Code::File, format!("cannot write `{}`: {reason}", path.display()))
+            .with_help("name a file in a folder that exists and is writable")
     })
 }
 
@@ -169,6 +172,7 @@ mod tests {
         let path = folder.path().join("absent").join("x.npz");
         let error = write(&path, &Arrays::new(), Dtype::F32).expect_err("the folder is absent");
         assert_eq!(error.code, Code::File);
+        assert!(!error.message.contains(" at path "), "{error}");
         assert!(!path.exists());
     }
 }

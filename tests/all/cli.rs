@@ -6,6 +6,7 @@ use sluice_ir::diagnostic::Code;
 use sluice_ir::dtype::Dtype;
 use sluice_ir::problem::{Array, Arrays};
 use sluice_runtime::npz;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use tempfile::TempDir;
@@ -50,6 +51,8 @@ pub(crate) fn trials() -> Vec<Trial> {
         ("build_refuses_other_sizes", bad_binding),
         ("build_needs_a_known_target", unknown_target),
         ("build_refuses_what_does_not_fit", too_large),
+        ("build_takes_chunks_that_are_verified", chunk_in_use),
+        ("explain_says_what_its_words_mean", explain),
         ("build_needs_a_writable_folder", unwritable),
         ("build_writes_the_package", package),
         ("build_without_ptxas_writes_ptx", without_ptxas),
@@ -57,7 +60,9 @@ pub(crate) fn trials() -> Vec<Trial> {
         ("run_computes", run_computes),
         ("run_needs_every_array", missing_array),
         ("run_refuses_shapes_that_clash", bad_array),
+        ("run_refuses_empty_axes_but_tokens", empty_axes),
         ("run_refuses_values_outside_their_range", outside_range),
+        ("run_refuses_nan", nan),
         ("device_is_asked_for_and_absent", no_device),
         ("verify_passes_and_reports", verify),
         ("doctor_never_fails", doctor),
@@ -216,7 +221,33 @@ fn unknown_target(folder: &Folder) {
 fn too_large(folder: &Folder) {
     let build = ["build", "linear_attention", "-o", "out", "--dims", "K=4096,V=4096"];
     folder.sluice(&build).refused(Code::TooLarge);
+    let largest = format!("V={}", usize::MAX);
+    let build = ["build", "leaky_sum.sluice", "-o", "out", "--dims", &largest];
+    folder.sluice(&build).refused(Code::TooLarge);
     absent(&folder.path("out"));
+}
+
+fn chunk_in_use(folder: &Folder) {
+    let build = ["build", "leaky_sum.sluice", "-o", "out", "--dims", "V=16", "--chunk"];
+    folder.sluice(&[&build[..], &["48"]].concat()).refused(Code::BadBinding);
+    absent(&folder.path("out"));
+    folder.sluice(&[&build[..], &["32"]].concat()).done();
+    assert!(folder.path("out/leaky_sum_scan32.ptx").is_file());
+}
+
+fn explain(folder: &Folder) {
+    let done = folder.sluice(&["explain", "gated_delta_rule"]);
+    done.done();
+    let text = &done.stdout;
+    assert!(text.contains("`hist m g w a L p b c d S`: a loop"), "no meanings in {text}");
+    assert!(text.contains("(hist strict g=t") && !text.contains("(zero"), "no roles in {text}");
+    // What the output and the state have in common is told once.
+    let lines: Vec<&str> = text.lines().collect();
+    let shown = lines.windows(3).filter(|step| step[2].starts_with("        = "));
+    let steps: Vec<_> = shown.map(|s| (s[0].split(". ").nth(1), s[1], s[2])).collect();
+    let distinct: BTreeSet<_> = steps.iter().collect();
+    assert!(steps.len() > 5 && steps.len() == distinct.len(), "{text}");
+    assert!(text.contains("of the steps above"), "{text}");
 }
 
 fn unwritable(folder: &Folder) {
@@ -288,6 +319,25 @@ fn bad_array(folder: &Folder) {
     folder.input(&arrays);
     folder.run().refused(Code::BadArray);
     absent(&folder.path("out.npz"));
+}
+
+fn empty_axes(folder: &Folder) {
+    for shape in [[3, 0, 2], [3, 1, 0]] {
+        let arrays = [("x", Array::zeros(&shape)), ("g", Array::zeros(&shape[..2]))];
+        folder.input(&arrays.into_iter().map(|(name, array)| (name.to_owned(), array)).collect());
+        let code = if shape[1] == 0 { Code::BadArray } else { Code::BadBinding };
+        folder.run().refused(code);
+        absent(&folder.path("out.npz"));
+    }
+}
+
+fn nan(folder: &Folder) {
+    let mut arrays = folder.arrays();
+    arrays.insert("g".to_owned(), Array { shape: vec![3, 1], data: vec![0.0, f64::NAN, 0.0] });
+    folder.input(&arrays);
+    let done = folder.run();
+    done.refused(Code::BadArray);
+    assert!(done.stderr.contains("NaN at [1, 0]"), "no place in {}", done.stderr);
 }
 
 fn outside_range(folder: &Folder) {

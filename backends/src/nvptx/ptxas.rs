@@ -52,8 +52,7 @@ pub fn assemble(
         })?;
     let report = String::from_utf8_lossy(&run.stderr).into_owned();
     if !run.status.success() {
-        return Err(Diagnostic::new(Code::ToolFailed, format!("ptxas refused the code: {report}"))
-            .with_help("this is a fault of the compiler: report it with the program"));
+        return Err(refusal(ptxas, &run.status.to_string(), report.trim_end()));
     }
     let cubin = fs::read(&output).map_err(file_error)?;
     Ok(Assembled {
@@ -64,6 +63,21 @@ pub fn assemble(
         shared_bytes: number_before(&report, " bytes smem"),
         warnings: report.lines().filter(|l| l.contains("warning")).map(str::to_owned).collect(),
     })
+}
+
+/// Why there is no machine code: the tool's own words, or only how it ended.
+fn refusal(ptxas: &Path, status: &str, report: &str) -> Diagnostic {
+    let (message, help) = if report.is_empty() {
+        let message = format!("`{}` failed without a word, {status}", ptxas.display());
+        (message, "is it ptxas? `sluice doctor` shows its version")
+    } else {
+        let message = format!("ptxas refused the code, {status}: {report}");
+        (
+            message,
+            "if it is ptxas 13.3 or later, report this with the program as a bug of the compiler",
+        )
+    };
+    Diagnostic::new(Code::ToolFailed, message).with_help(help)
 }
 
 /// The number in front of a phrase, 0 if the phrase does not occur.

@@ -2,7 +2,8 @@
 
 use super::{ExtentArguments, Failure, ProgramArguments, TargetArguments, progress};
 use clap::ValueEnum;
-use sluice::kernels::CHUNKS;
+use sluice::figures::counted;
+use sluice::kernels::chunk_lengths;
 use sluice::package::Package;
 use sluice::source::Source;
 use sluice::tool::{PTXAS_VARIABLE, ptxas};
@@ -21,7 +22,7 @@ pub(super) struct Arguments {
     extents: ExtentArguments,
     #[command(flatten)]
     target: TargetArguments,
-    /// Tokens of a chunk; else the longest that fits the target.
+    /// Tokens of a chunk, 16, 32 or 64; else the longest that fits the target.
     #[arg(long, value_name = "TOKENS")]
     chunk: Option<usize>,
     /// The folder to write to.
@@ -54,13 +55,12 @@ pub(super) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<(), Fail
     let source = Source::find(&arguments.program.program)?;
     let ptxas = ptxas()?;
     let given = arguments.extents.given();
-    let chosen = arguments.chunk.map(|chunk| [chunk]);
     let options = Options {
         recurrence: arguments.program.recurrence.as_deref(),
         extents: &given,
         dtype: arguments.target.dtype()?,
         target: arguments.target.target()?,
-        chunks: chosen.as_ref().map_or(CHUNKS, |chunk| chunk),
+        chunks: chunk_lengths(arguments.chunk)?,
         ptxas: ptxas.as_deref(),
     };
     let mut watch = Watch::new(arguments.emit);
@@ -128,8 +128,12 @@ fn report(
     for variant in &package.manifest.variants {
         write!(
             out,
-            "{} for {}: {} tokens an iteration, {} threads, {} bytes of shared memory",
-            variant.entry, variant.target, variant.chunk, variant.threads, variant.shared_bytes
+            "{} for {}: {} an iteration, {} threads, {} bytes of shared memory",
+            variant.entry,
+            variant.target,
+            counted(variant.chunk, "token"),
+            variant.threads,
+            variant.shared_bytes
         )?;
         match (variant.registers, variant.spill_bytes) {
             (Some(registers), Some(spilled)) => {

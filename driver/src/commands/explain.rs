@@ -3,7 +3,7 @@
 use super::{ExtentArguments, Failure, ProgramArguments, TargetArguments};
 use sluice::explain::explain;
 use sluice::extents::{self, Extents};
-use sluice::kernels::CHUNKS;
+use sluice::kernels::chunk_lengths;
 use sluice::summary::NOMINAL_EXTENT;
 use sluice_ir::diagnostic::Diagnostic;
 use sluice_ir::dtype::Dtype;
@@ -21,7 +21,7 @@ pub(super) struct Arguments {
     extents: ExtentArguments,
     #[command(flatten)]
     target: TargetArguments,
-    /// Tokens of a chunk; else the longest that fits the target.
+    /// Tokens of a chunk, 16, 32 or 64; else the longest that fits the target.
     #[arg(long, value_name = "TOKENS")]
     chunk: Option<usize>,
     /// Prints JSON.
@@ -31,11 +31,11 @@ pub(super) struct Arguments {
 
 pub(super) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<(), Failure> {
     let (source, recurrence) = arguments.program.load()?;
-    let chosen = arguments.chunk.map(|chunk| [chunk]);
+    let chunks = chunk_lengths(arguments.chunk)?;
     let (dtype, target) = (arguments.target.dtype()?, arguments.target.target()?);
     let explanation = sized(&recurrence, &arguments.extents.given()).and_then(|extents| {
         let build = Build { extents: &extents, dtype, compute: Dtype::F32, target };
-        explain(&recurrence, &build, chosen.as_ref().map_or(CHUNKS, |chunk| chunk))
+        explain(&recurrence, &build, chunks)
     });
     let explanation = explanation.map_err(|errors| Failure::User(errors, Some(source)))?;
     if arguments.json {
