@@ -114,7 +114,8 @@ pub fn bench(recurrence: &Recurrence, work: &Workload) -> Result<BenchReport, Ve
         for found in errors(recurrence, &part, &want, &got) {
             let worst = report.errors.entry(found.array).or_insert(0.0);
             *worst = worst.max(found.relative_rms);
-            report.passed &= found.relative_rms <= tolerance(work.dtype, found.tokens, found.kind);
+            report.passed &=
+                found.relative_rms <= tolerance(build.operand(), found.tokens, found.kind);
         }
     }
     Ok(report)

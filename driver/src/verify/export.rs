@@ -44,7 +44,10 @@ pub fn export(
             };
             let inputs = draw(recurrence, &problem, options.dtype, shape.initial, seed);
             let name = format!("{}_{}", recurrence.name, shape.name.replace(' ', "_"));
-            let case = case(recurrence, name, program, &problem, options.dtype);
+            let (extents, compute) = (&problem.extents, Dtype::F32);
+            let operand =
+                Build { extents, dtype: options.dtype, compute, target: options.target }.operand();
+            let case = case(recurrence, name, program, &problem, operand);
             archive(recurrence, &problem, &inputs, &folder.join(&case.arrays))
                 .map_err(|e| vec![e])?;
             suite.cases.push(case);

@@ -49,7 +49,8 @@ pub(super) fn stages(
                 // Kernels that no build makes need not be accurate once rounded.
                 let built = longest.is_none_or(|longest| chunk <= longest);
                 let options = Options { rounded: options.rounded && built, ..options };
-                ready.extend(kernels(&format!("scan {chunk}"), kernel, options));
+                let name = format!("scan {chunk}");
+                ready.extend(kernels(&name, kernel, build.operand(), options));
             }
             Err(e) if e.code == Code::TooLarge => {
                 too_large.push((format!("scan {chunk}"), e.message.clone()));
@@ -67,7 +68,7 @@ pub(super) fn stages(
         let (_, variants) = on_device(recurrence, &build)?;
         let stage = |(schedule, run)| {
             let name = format!("device {schedule}");
-            Stage { name, dtype: options.dtype, run }
+            Stage { name, dtype: build.operand(), run }
         };
         ready.extend(variants.into_iter().map(stage));
     }
@@ -80,10 +81,10 @@ fn sequence(name: String, term: Term) -> Stage {
 }
 
 /// A kernel without rounding, which must be exact, and if wanted with the rounding of its tiles.
-fn kernels(name: &str, kernel: Checked, options: Options) -> Vec<Stage> {
+fn kernels(name: &str, kernel: Checked, operand: Dtype, options: Options) -> Vec<Stage> {
     let kernel = Rc::new(kernel);
     let exact = [(Rounding::Exact, Dtype::F64)].into_iter();
-    let rounded = options.rounded.then_some((Rounding::Stored, options.dtype));
+    let rounded = options.rounded.then_some((Rounding::Stored, operand));
     exact
         .chain(rounded)
         .map(|(rounding, dtype)| {
@@ -100,7 +101,8 @@ fn step_kernels(
     build: &Build<'_>,
     options: Options,
 ) -> Result<Vec<Stage>, Diagnostic> {
-    let mut stages = kernels("step", schedule::step(recurrence, build, true)?, options);
+    let mut stages =
+        kernels("step", schedule::step(recurrence, build, true)?, build.operand(), options);
     if cfg!(feature = "scalar") {
         for dtype in [Dtype::F64, Dtype::F32] {
             let run = native(&step_loop(recurrence, build, dtype)?, dtype)?;

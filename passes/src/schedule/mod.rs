@@ -38,6 +38,12 @@ impl Build<'_> {
         dim.size.or(bound).expect("the driver has bound every dimension")
     }
 
+    /// Element type of operands of matrix products on tensor cores: that of vectors if it has 16 bits,
+    /// else bf16, which has the range of f32.
+    pub fn operand(&self) -> Dtype {
+        if self.dtype.bytes() == 2 { self.dtype } else { Dtype::Bf16 }
+    }
+
     /// Sizes of dimensions of a recurrence.
     pub(crate) fn sizes(&self, recurrence: &Recurrence, dims: &[DimId]) -> Vec<usize> {
         dims.iter().map(|d| self.size(&recurrence.dims[d.0])).collect()

@@ -30,15 +30,14 @@ pub(super) fn column_nodes(term: &Term) -> Vec<Id> {
     for id in term.ids() {
         let node = term.node(id);
         if let Some((_, core)) = core_of(node) {
-            axes.join(id, core.d);
-            axes.join(id, core.b);
-            axes.join(id, core.s);
-            if term.shape(core.w).features == term.shape(core.d).features {
-                axes.join(id, core.w);
-            }
+            let wide_decay = term.shape(core.w).features == term.shape(core.d).features;
+            let decay = wide_decay.then_some(core.w);
+            // Equal zeros are one node, whatever axis they stand on.
+            let values = [core.d, core.b, core.s].into_iter().chain(decay);
+            values.filter(|x| !term.is_zero(*x)).for_each(|x| axes.join(id, x));
             continue;
         }
-        for source in feature_sources(term, id) {
+        for source in feature_sources(term, id).into_iter().filter(|x| !term.is_zero(*x)) {
             axes.join(id, source);
         }
     }
@@ -70,4 +69,19 @@ fn feature_sources(term: &Term, id: Id) -> Vec<Id> {
         Seq::Weave(operands) | Seq::Cat(operands) => operands.to_vec(),
         _ => vec![],
     }
+}
+
+/// Whether some node needs all columns at once: it sums over them, reads them as keys, or moves
+/// them. Then the value axis cannot be cut into independent parts.
+pub(super) fn mixes_columns(term: &Term, columns: &[Id]) -> bool {
+    let wide = |x: &Id| columns.contains(x) && term.shape(*x).features > 1;
+    let mixes = |id: Id| match term.node(id) {
+        Seq::Mm([a, _]) | Seq::Tmm([a, _]) => wide(a),
+        Seq::Mmt([a, b]) => wide(a) || wide(b),
+        Seq::Score([_, p, a, _]) => wide(p) || wide(a),
+        Seq::RowSum([x]) | Seq::RowMax([x]) | Seq::Cols([_, _, x]) => wide(x),
+        Seq::Cat(operands) => operands.iter().any(wide),
+        node => core_of(node).is_some_and(|(_, core)| [core.a, core.p, core.c].iter().any(wide)),
+    };
+    term.ids().any(mixes)
 }

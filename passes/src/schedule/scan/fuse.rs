@@ -1,8 +1,9 @@
 //! Fuses pointwise nodes into one map, or into the product that they end.
 
+use super::Scan;
 use super::value::Form;
-use super::{Refusal, Scan};
 use egg::Id;
+use sluice_ir::diagnostic::Diagnostic;
 use sluice_ir::dtype::Dtype;
 use sluice_ir::kernel::{Arg, Body, Expr, Stmt, TileId, View};
 use sluice_ir::pointwise::{Binary, Unary};
@@ -49,7 +50,7 @@ impl Fusion {
 
 impl Scan<'_> {
     /// Computes a pointwise node or a product with everything that can be fused into it.
-    pub(super) fn fused(&mut self, id: Id, dtype: Dtype) -> Result<TileId, Refusal> {
+    pub(super) fn fused(&mut self, id: Id, dtype: Dtype) -> Result<TileId, Diagnostic> {
         if let Some(tile) = self.diagonal_sum(id, dtype)? {
             return Ok(tile);
         }
@@ -129,7 +130,7 @@ impl Scan<'_> {
     }
 
     /// `x + bdiag(y)` where `x` is 0 on the diagonal blocks: the blocks are written over it.
-    fn diagonal_sum(&mut self, id: Id, dtype: Dtype) -> Result<Option<TileId>, Refusal> {
+    fn diagonal_sum(&mut self, id: Id, dtype: Dtype) -> Result<Option<TileId>, Diagnostic> {
         let Seq::Binary(Binary::Add, [a, b]) = *self.term.node(id) else { return Ok(None) };
         let (a, b) = (self.base(a), self.base(b));
         for (x, diagonal) in [(a, b), (b, a)] {
@@ -153,7 +154,7 @@ impl Scan<'_> {
     }
 
     /// The expression of a node for a destination.
-    fn expression(&mut self, id: Id, dst: View) -> Result<(Expr, Vec<Arg>), Refusal> {
+    fn expression(&mut self, id: Id, dst: View) -> Result<(Expr, Vec<Arg>), Diagnostic> {
         let mut fusion = self.fusion(id, dst);
         let expr = self.inlined(&mut fusion, id)?;
         Ok((expr, fusion.args))
@@ -166,7 +167,7 @@ impl Scan<'_> {
         dst: View,
         ending: &Ending,
         start: Option<View>,
-    ) -> Result<(Expr, Vec<Arg>), Refusal> {
+    ) -> Result<(Expr, Vec<Arg>), Diagnostic> {
         let mut fusion = self.fusion(id, dst);
         fusion.sum = Some((ending.node, Expr::Arg(0)));
         let mut value = Expr::Arg(0);
@@ -202,7 +203,7 @@ impl Scan<'_> {
     }
 
     /// An operand of a fused node: inlined, or read from its tile.
-    fn operand(&mut self, fusion: &mut Fusion, id: Id) -> Result<Expr, Refusal> {
+    fn operand(&mut self, fusion: &mut Fusion, id: Id) -> Result<Expr, Diagnostic> {
         let id = self.base(id);
         if let Some(value) = fusion.sum_of(id) {
             return Ok(value);
@@ -252,13 +253,17 @@ impl Scan<'_> {
     }
 
     /// `e^x` for the gate of a chunk.
-    pub(super) fn exp_expression(&mut self, x: Id, dst: View) -> Result<(Expr, Vec<Arg>), Refusal> {
+    pub(super) fn exp_expression(
+        &mut self,
+        x: Id,
+        dst: View,
+    ) -> Result<(Expr, Vec<Arg>), Diagnostic> {
         let mut fusion = self.fusion(x, dst);
         let value = self.exponential_of(&mut fusion, x)?;
         Ok((value, fusion.args))
     }
 
-    fn exponential_of(&mut self, fusion: &mut Fusion, x: Id) -> Result<Expr, Refusal> {
+    fn exponential_of(&mut self, fusion: &mut Fusion, x: Id) -> Result<Expr, Diagnostic> {
         let value = match self.gate_sum(x)? {
             Some(view) => self.argument(fusion, view, false),
             None => self.operand(fusion, x)?,
@@ -267,7 +272,7 @@ impl Scan<'_> {
     }
 
     /// The expression of a node, operands inlined or read.
-    fn inlined(&mut self, fusion: &mut Fusion, id: Id) -> Result<Expr, Refusal> {
+    fn inlined(&mut self, fusion: &mut Fusion, id: Id) -> Result<Expr, Diagnostic> {
         if let Some(value) = self.constant(id) {
             return Ok(Expr::Const(value));
         }
@@ -301,7 +306,7 @@ impl Scan<'_> {
     }
 
     /// The decay between each pair of steps: `e^(to - from)` where the mask holds.
-    fn segment(&mut self, fusion: &mut Fusion, m: Id, g: Id) -> Result<Expr, Refusal> {
+    fn segment(&mut self, fusion: &mut Fusion, m: Id, g: Id) -> Result<Expr, Diagnostic> {
         let mask = self.mask(m);
         let (to, from) = self.decay_sums(mask, g)?;
         let to = self.argument(fusion, to, false);
@@ -313,7 +318,7 @@ impl Scan<'_> {
     }
 
     /// If a node is a running sum or total of log decays: its tile.
-    fn gate_sum(&mut self, id: Id) -> Result<Option<View>, Refusal> {
+    fn gate_sum(&mut self, id: Id) -> Result<Option<View>, Diagnostic> {
         let id = self.base(id);
         let never_positive = |x: Id| self.term.facts(x).array().range.hi <= 0.0;
         match *self.term.node(id) {
@@ -338,7 +343,7 @@ impl Scan<'_> {
     }
 
     /// A gate bounded below, in shared memory.
-    fn gate(&mut self, g: Id) -> Result<View, Refusal> {
+    fn gate(&mut self, g: Id) -> Result<View, Diagnostic> {
         let id = self.base(g);
         if self.term.facts(id).array().range.lo >= LOWEST_GATE {
             return self.view(g, Form::Shared);
@@ -360,7 +365,7 @@ impl Scan<'_> {
     }
 
     /// The running sum of a gate under a mask.
-    fn running(&mut self, g: Id, mask: Mask) -> Result<View, Refusal> {
+    fn running(&mut self, g: Id, mask: Mask) -> Result<View, Diagnostic> {
         // Views of one gate with different blocks have different running sums.
         let key = (g, mask);
         if let Some(tile) = self.runs.get(&key) {
@@ -376,7 +381,7 @@ impl Scan<'_> {
     }
 
     /// The running sums `to`, `from` with `seg_m(g)(t, s) = to[t] - from[s]`.
-    pub(super) fn decay_sums(&mut self, mask: Mask, g: Id) -> Result<(View, View), Refusal> {
+    pub(super) fn decay_sums(&mut self, mask: Mask, g: Id) -> Result<(View, View), Diagnostic> {
         let (to, from) = match mask {
             Mask::Incl => (Mask::Incl, Mask::Incl),
             Mask::Strict => (Mask::Strict, Mask::Incl),

@@ -6,9 +6,10 @@
 //! squared; where states fade, one half is enough and half the work. Values that are written under keys
 //! which are rounded themselves take both halves too: one rounding of a write is what states bear.
 
-use super::{Refusal, Scan};
+use super::Scan;
 use crate::schedule::draft::Home;
 use egg::Id;
+use sluice_ir::diagnostic::Diagnostic;
 use sluice_ir::kernel::{Arg, Band, Expr, Mma, Place, Start, Stmt, TileId, View};
 use sluice_ir::pointwise::{Binary, Unary};
 use sluice_ir::seq::{Core, Term};
@@ -61,7 +62,7 @@ impl Scan<'_> {
     }
 
     /// The inverse of a loop's feedback matrix in the halves that the loop needs.
-    pub(super) fn inverse_halves(&mut self, core: Core) -> Result<Vec<TileId>, Refusal> {
+    pub(super) fn inverse_halves(&mut self, core: Core) -> Result<Vec<TileId>, Diagnostic> {
         let l: Id = core.l;
         let rounded = self.inverse(l)?;
         let exact = self.inverses[&self.base(l)].exact;

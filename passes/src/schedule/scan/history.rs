@@ -1,8 +1,8 @@
 //! The loops of a term: states in registers, what they write, and how they are updated.
 
+use super::Scan;
 use super::halves;
 use super::value::Form;
-use super::{Refusal, Scan};
 use crate::schedule::draft::Home;
 use crate::schedule::params;
 use egg::Id;
@@ -31,14 +31,14 @@ impl Scan<'_> {
     }
 
     /// The loop of a core, opened if it is new: the state is loaded before the first chunk.
-    fn open(&mut self, id: Id) -> Result<usize, Refusal> {
+    fn open(&mut self, id: Id) -> Result<usize, Diagnostic> {
         let (mask, core) = core_of(self.term.node(id)).expect("the node is a history");
         if let Some(index) = self.loops.iter().position(|(c, _)| *c == core) {
             return Ok(index);
         }
         if self.mask(mask) != Mask::Strict {
             let message = "the fused scan runs forward in time and reads states before a chunk";
-            return Err(Diagnostic::new(Code::Unsupported, message).into());
+            return Err(Diagnostic::new(Code::Unsupported, message));
         }
         let size = self.state_size(core);
         let state = self.draft.tile("state", size, self.build.compute, Home::Columns);
@@ -57,7 +57,7 @@ impl Scan<'_> {
     }
 
     /// Loads a state's value before the first token to the columns of `dst` from `col` on.
-    fn load_state(&mut self, s: Id, dst: TileId, col: usize) -> Result<(), Refusal> {
+    fn load_state(&mut self, s: Id, dst: TileId, col: usize) -> Result<(), Diagnostic> {
         match self.term.node(s).clone() {
             Seq::Var(name) => {
                 let leaf = self.term.leaf(s).expect("a variable is a leaf").clone();
@@ -79,7 +79,7 @@ impl Scan<'_> {
             }
             other => {
                 let message = format!("a state starts from `{other}`, which the scan cannot load");
-                Err(Diagnostic::new(Code::Unsupported, message).into())
+                Err(Diagnostic::new(Code::Unsupported, message))
             }
         }
     }
@@ -100,7 +100,7 @@ impl Scan<'_> {
     }
 
     /// The state before the chunk, in columns.
-    pub(super) fn state_before(&mut self, id: Id, dtype: Dtype) -> Result<TileId, Refusal> {
+    pub(super) fn state_before(&mut self, id: Id, dtype: Dtype) -> Result<TileId, Diagnostic> {
         let index = self.open(id)?;
         let Loop { state, before, .. } = self.loops[index].1;
         if dtype != self.operand {
@@ -115,7 +115,7 @@ impl Scan<'_> {
     }
 
     /// The values written by the feedback rows: `(I - L)^-1 (p H + b)`, in columns.
-    pub(super) fn written(&mut self, id: Id, dtype: Dtype) -> Result<TileId, Refusal> {
+    pub(super) fn written(&mut self, id: Id, dtype: Dtype) -> Result<TileId, Diagnostic> {
         let index = self.open(id)?;
         let tile = match self.loops[index].1.written {
             Some(tile) => tile,
@@ -145,7 +145,7 @@ impl Scan<'_> {
         dst
     }
 
-    fn feedback(&mut self, id: Id, index: usize) -> Result<TileId, Refusal> {
+    fn feedback(&mut self, id: Id, index: usize) -> Result<TileId, Diagnostic> {
         let core = self.core(id);
         let rows = self.size(core.p)[0];
         let size = [rows, self.state_size(core)[1]];
@@ -179,7 +179,11 @@ impl Scan<'_> {
     }
 
     /// `sum * factors + start` at the end of a product into columns; nothing if there are no factors.
-    fn scaled_sum(&mut self, factors: &[Id], start: Option<View>) -> Result<Option<Body>, Refusal> {
+    fn scaled_sum(
+        &mut self,
+        factors: &[Id],
+        start: Option<View>,
+    ) -> Result<Option<Body>, Diagnostic> {
         if factors.is_empty() {
             return Ok(None);
         }
@@ -204,7 +208,7 @@ impl Scan<'_> {
     }
 
     /// Stores a state after the last token.
-    pub(super) fn final_state(&mut self, root: &Root) -> Result<(), Refusal> {
+    pub(super) fn final_state(&mut self, root: &Root) -> Result<(), Diagnostic> {
         let (source, col) = self.state_range(root.id);
         let index = self.open(source)?;
         let state = self.loops[index].1.state;
@@ -226,7 +230,7 @@ impl Scan<'_> {
     }
 
     /// Makes each state the state after the chunk. Comes after everything that reads it.
-    pub(super) fn update_states(&mut self) -> Result<(), Refusal> {
+    pub(super) fn update_states(&mut self) -> Result<(), Diagnostic> {
         let mut index = 0;
         // Operands of an update may open further loops.
         while index < self.loops.len() {
@@ -246,7 +250,7 @@ impl Scan<'_> {
     }
 
     /// Keys and values (in the halves that the loop needs) of the rows that a chunk writes.
-    fn writes(&mut self, index: usize, core: Core) -> Result<Vec<(View, Vec<TileId>)>, Refusal> {
+    fn writes(&mut self, index: usize, core: Core) -> Result<Vec<(View, Vec<TileId>)>, Diagnostic> {
         let mut all = Vec::new();
         let zero = |id| self.term.is_zero(id);
         if !(zero(core.a) || zero(core.p) && zero(core.b)) {
@@ -269,7 +273,7 @@ impl Scan<'_> {
         core: Core,
         keys: Id,
         values: Value,
-    ) -> Result<(View, Vec<TileId>), Refusal> {
+    ) -> Result<(View, Vec<TileId>), Diagnostic> {
         let (keys, factors) = self.row_factors(keys);
         let values = match values {
             Value::Node(d) if factors.is_empty() && self.is_exact(d) => {
@@ -295,7 +299,7 @@ impl Scan<'_> {
     }
 
     /// A column tile times factors of its rows.
-    fn scaled(&mut self, source: View, factors: &[Id]) -> Result<TileId, Refusal> {
+    fn scaled(&mut self, source: View, factors: &[Id]) -> Result<TileId, Diagnostic> {
         let Some(body) = self.scaled_sum(factors, None)? else { return Ok(source.tile) };
         let tile = &self.draft.tiles[source.tile.0];
         let size = [tile.rows, tile.cols];
@@ -309,7 +313,7 @@ impl Scan<'_> {
     }
 
     /// Multiplies the state by the decay of the chunk.
-    fn decay(&mut self, index: usize, core: Core) -> Result<(), Refusal> {
+    fn decay(&mut self, index: usize, core: Core) -> Result<(), Diagnostic> {
         let state = self.loops[index].1.state;
         let mut expr = Expr::Arg(0);
         let mut args = vec![Arg { view: self.draft.whole(state), transposed: false }];
@@ -332,7 +336,7 @@ impl Scan<'_> {
     }
 
     /// `e^gate` of a chunk, in shared memory.
-    fn exponential(&mut self, gate: Id) -> Result<View, Refusal> {
+    fn exponential(&mut self, gate: Id) -> Result<View, Diagnostic> {
         let exp = self.term.ids().find(|id| {
             matches!(self.term.node(*id), Seq::Unary(Unary::Exp, [x]) if self.base(*x) == self.base(gate))
         });

@@ -19,7 +19,7 @@ use super::Build;
 use super::draft::{Draft, Shape};
 use super::params;
 use egg::Id;
-use sluice_ir::diagnostic::Diagnostic;
+use sluice_ir::diagnostic::{Code, Diagnostic};
 use sluice_ir::dtype::Dtype;
 use sluice_ir::kernel::{Checked, Layout, ParamId, Schedule, Stmt, Sync, TileId};
 use sluice_ir::seq::{Core, Mask, RootKind, Seq, Term};
@@ -42,15 +42,12 @@ pub fn fused_scan(
 ) -> Result<Checked, Diagnostic> {
     let columns = axes::column_nodes(term);
     let widest = columns.iter().map(|id| term.shape(*id).features).max().unwrap_or(1);
-    let mut parts = widest.div_ceil(PART);
+    let parts = if axes::mixes_columns(term, &columns) { 1 } else { widest.div_ceil(PART) };
     let mut stages = 3;
     loop {
-        let setting = Setting { chunk, stages, parts };
-        match attempt(recurrence, term, build, setting) {
-            Err(Refusal::PartsMix) => parts = 1,
-            Err(Refusal::Diagnostic(_)) if stages > 1 => stages -= 1,
-            Err(Refusal::Diagnostic(diagnostic)) => return Err(diagnostic),
-            Ok(kernel) => return Ok(kernel),
+        match attempt(recurrence, term, build, Setting { chunk, stages, parts }) {
+            Err(error) if error.code == Code::TooLarge && stages > 1 => stages -= 1,
+            result => return result,
         }
     }
 }
@@ -63,26 +60,12 @@ struct Setting {
     parts: usize,
 }
 
-/// Why an attempt failed.
-enum Refusal {
-    /// Columns of different parts meet, so the value axis cannot be cut.
-    PartsMix,
-    /// The user must know.
-    Diagnostic(Diagnostic),
-}
-
-impl From<Diagnostic> for Refusal {
-    fn from(diagnostic: Diagnostic) -> Self {
-        Refusal::Diagnostic(diagnostic)
-    }
-}
-
 fn attempt(
     recurrence: &Recurrence,
     term: &Term,
     build: &Build<'_>,
     setting: Setting,
-) -> Result<Checked, Refusal> {
+) -> Result<Checked, Diagnostic> {
     let mut scan = Scan::new(recurrence, term, build, setting);
     scan.lower()?;
     let widest = scan.widest_columns();
@@ -95,7 +78,7 @@ fn attempt(
         warps: widest.div_ceil(16).max(1),
         budget: build.target.shared_bytes,
     };
-    Ok(scan.draft.close(shape)?)
+    scan.draft.close(shape)
 }
 
 /// A lowering in progress.
@@ -138,13 +121,12 @@ impl<'a> Scan<'a> {
         let mut columns = vec![false; term.nodes().len()];
         axes::column_nodes(term).into_iter().for_each(|id| columns[usize::from(id)] = true);
         let (uses, wide) = value::readers(term);
-        let sixteen = build.dtype.bytes() == 2;
         let mut scan = Self {
             recurrence,
             term,
             build,
             setting,
-            operand: if sixteen { build.dtype } else { Dtype::Bf16 },
+            operand: build.operand(),
             draft: Draft::default(),
             columns,
             uses,
@@ -171,7 +153,7 @@ impl<'a> Scan<'a> {
         in_columns.map(|t| t.cols).max().unwrap_or(1)
     }
 
-    fn lower(&mut self) -> Result<(), Refusal> {
+    fn lower(&mut self) -> Result<(), Diagnostic> {
         let roots = self.term.roots().to_vec();
         for root in roots.iter().filter(|r| r.kind == RootKind::Output) {
             self.output(&root.name, root.id)?;
@@ -184,7 +166,7 @@ impl<'a> Scan<'a> {
         Ok(())
     }
 
-    fn output(&mut self, name: &str, id: Id) -> Result<(), Refusal> {
+    fn output(&mut self, name: &str, id: Id) -> Result<(), Diagnostic> {
         let outputs = &self.recurrence.outputs;
         let output = outputs.iter().find(|o| o.name == name).expect("roots are the outputs");
         let dtype = self.recurrence.output_dtype(output, self.build.dtype);

@@ -1,9 +1,10 @@
 //! Products, scores and mixes of a chunk.
 
+use super::Scan;
 use super::value::Form;
-use super::{Refusal, Scan};
 use crate::schedule::draft::Home;
 use egg::Id;
+use sluice_ir::diagnostic::Diagnostic;
 use sluice_ir::dtype::Dtype;
 use sluice_ir::kernel::{Band, Body, CopyMap, Mma, Operand, Start, Stmt, TileId, Unit, View};
 use sluice_ir::pointwise::Binary;
@@ -76,7 +77,7 @@ impl Scan<'_> {
     }
 
     /// Makes the operands of a product.
-    pub(super) fn product(&mut self, id: Id) -> Result<Product, Refusal> {
+    pub(super) fn product(&mut self, id: Id) -> Result<Product, Diagnostic> {
         let (a, b, ta, tb) = match *self.term.node(id) {
             Seq::Mm([a, b]) => match *self.term.node(self.base(a)) {
                 Seq::Tinv([l]) => return self.solved(id, l, b),
@@ -107,7 +108,7 @@ impl Scan<'_> {
     }
 
     /// `(I - L)^-1 b` as `b + N b`: the unit diagonal is never rounded.
-    fn solved(&mut self, id: Id, l: Id, b: Id) -> Result<Product, Refusal> {
+    fn solved(&mut self, id: Id, l: Id, b: Id) -> Result<Product, Diagnostic> {
         let columns = self.lives_in_columns(id);
         let (exact, operand) = if columns {
             (Form::Columns, Form::ColumnsOperand)
@@ -147,7 +148,7 @@ impl Scan<'_> {
     }
 
     /// `(I - L)^-1 - I` as a matrix operand.
-    pub(super) fn inverse(&mut self, l: Id) -> Result<TileId, Refusal> {
+    pub(super) fn inverse(&mut self, l: Id) -> Result<TileId, Diagnostic> {
         if let Some(inverse) = self.inverses.get(&self.base(l)) {
             return Ok(inverse.operand);
         }
@@ -170,7 +171,7 @@ impl Scan<'_> {
         id: Id,
         [m, p, a, g]: [Id; 4],
         dtype: Dtype,
-    ) -> Result<TileId, Refusal> {
+    ) -> Result<TileId, Diagnostic> {
         let mask = self.mask(m);
         let (to, from) = self.decay_sums(mask, g)?;
         let steps = self.term.shape(g).rows;
@@ -190,7 +191,7 @@ impl Scan<'_> {
         id: Id,
         [m, w, y, g]: [Id; 4],
         dtype: Dtype,
-    ) -> Result<TileId, Refusal> {
+    ) -> Result<TileId, Diagnostic> {
         let mask = self.mask(m);
         let (to, from) = self.decay_sums(mask, g)?;
         let (w, y) = (self.view(w, Form::Shared)?, self.view(y, Form::Shared)?);

@@ -1,8 +1,9 @@
 //! Where a node's value lives and how it gets there.
 
-use super::{Refusal, Scan};
+use super::Scan;
 use crate::schedule::draft::Home;
 use egg::Id;
+use sluice_ir::diagnostic::Diagnostic;
 use sluice_ir::dtype::Dtype;
 use sluice_ir::kernel::{CopyMap, Over, Reduction, Stmt, TileId, View};
 use sluice_ir::seq::{Blocks, LeafKind, Mask, Seq, Term, core_of};
@@ -104,7 +105,7 @@ impl Scan<'_> {
     }
 
     /// A node's value in a form, seen with the node's own blocks.
-    pub(super) fn view(&mut self, id: Id, form: Form) -> Result<View, Refusal> {
+    pub(super) fn view(&mut self, id: Id, form: Form) -> Result<View, Diagnostic> {
         let tile = self.tile(self.base(id), form)?;
         Ok(View { tile, blocks: self.blocks(id) })
     }
@@ -135,7 +136,7 @@ impl Scan<'_> {
     }
 
     /// The tile of a node (not a view) in a form, made if it is new.
-    pub(super) fn tile(&mut self, id: Id, form: Form) -> Result<TileId, Refusal> {
+    pub(super) fn tile(&mut self, id: Id, form: Form) -> Result<TileId, Diagnostic> {
         if let Some(tile) = self.made.get(&(id, form)) {
             return Ok(*tile);
         }
@@ -186,11 +187,7 @@ impl Scan<'_> {
         }
     }
 
-    fn moved(&mut self, id: Id, source: TileId, form: Form) -> Result<TileId, Refusal> {
-        let leaves_columns = self.draft.tiles[source.0].shared().is_none() && !form.in_columns();
-        if leaves_columns && self.setting.parts > 1 {
-            return Err(Refusal::PartsMix);
-        }
+    fn moved(&mut self, id: Id, source: TileId, form: Form) -> Result<TileId, Diagnostic> {
         let from = &self.draft.tiles[source.0];
         let dtype = if form.is_operand() { self.operand } else { from.dtype };
         let name = from.name.split('.').next().expect("names are not empty").to_owned();
@@ -214,7 +211,7 @@ impl Scan<'_> {
     }
 
     /// Computes a node at its home.
-    fn produce(&mut self, id: Id, dtype: Dtype) -> Result<TileId, Refusal> {
+    fn produce(&mut self, id: Id, dtype: Dtype) -> Result<TileId, Diagnostic> {
         match self.term.node(id).clone() {
             Seq::Var(name) => Ok(self.input(id, &name)),
             Seq::Hist([_, ..]) => self.state_before(id, dtype),
@@ -266,7 +263,7 @@ impl Scan<'_> {
         self.term.facts(id).mask()
     }
 
-    fn reduced(&mut self, id: Id, x: Id, op: Reduction, over: Over) -> Result<TileId, Refusal> {
+    fn reduced(&mut self, id: Id, x: Id, op: Reduction, over: Over) -> Result<TileId, Diagnostic> {
         let src = self.view(x, Form::Shared)?;
         let dst = self.fresh(id, "sum", self.build.compute);
         let dst_view = self.seen(id, dst);
@@ -275,11 +272,8 @@ impl Scan<'_> {
     }
 
     /// Copies part of a node's value into a tile of another; a source in columns is read there.
-    fn copied(&mut self, id: Id, dst: TileId, x: Id, map: CopyMap) -> Result<TileId, Refusal> {
+    fn copied(&mut self, id: Id, dst: TileId, x: Id, map: CopyMap) -> Result<TileId, Diagnostic> {
         let column_source = self.lives_in_columns(self.base(x));
-        if column_source && self.setting.parts > 1 {
-            return Err(Refusal::PartsMix);
-        }
         let form = if column_source && matches!(map, CopyMap::Cols { .. }) {
             Form::Columns
         } else {
@@ -297,10 +291,7 @@ impl Scan<'_> {
         [a, b]: [Id; 2],
         dtype: Dtype,
         rows: bool,
-    ) -> Result<TileId, Refusal> {
-        if self.setting.parts > 1 && self.columns[usize::from(id)] && !rows {
-            return Err(Refusal::PartsMix);
-        }
+    ) -> Result<TileId, Diagnostic> {
         let dst = self.fresh(id, "joined", dtype);
         let mut first = 0;
         for x in [a, b] {
