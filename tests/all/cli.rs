@@ -354,8 +354,14 @@ fn no_device(folder: &Folder) {
     folder.input(&folder.arrays());
     let run = ["run", "leaky_sum.sluice", "--input", "in.npz", "--output", "out.npz", "--device"];
     // Hides every GPU, should this machine have one.
-    folder.sluice_with(&run, &[("CUDA_VISIBLE_DEVICES", "")]).refused(Code::NoDevice);
+    let hidden = [("CUDA_VISIBLE_DEVICES", "")];
+    folder.sluice_with(&run, &hidden).refused(Code::NoDevice);
     absent(&folder.path("out.npz"));
+    let bench = ["bench", "leaky_sum.sluice", "--dims", "V=16", "--shape", "1x8x1"];
+    folder.sluice_with(&bench, &hidden).refused(Code::NoDevice);
+    let all = folder.sluice_with(&["verify", "--all", "--device"], &hidden);
+    all.refused(Code::NoDevice);
+    assert_eq!(all.stderr.matches("error[").count(), 1, "{}", all.stderr);
 }
 
 fn verify(folder: &Folder) {

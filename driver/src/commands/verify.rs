@@ -4,6 +4,7 @@ use super::{Failure, ProgramArguments, TargetArguments, progress, show};
 use sluice::program::recurrences;
 use sluice::source::Source;
 use sluice::verify::{Check, Options, ProgramReport, SHAPE_COUNT, export, verify};
+use sluice_ir::diagnostic::{Code, Diagnostic};
 use sluice_ir::step::Recurrence;
 use std::io::Write;
 use std::path::PathBuf;
@@ -55,7 +56,7 @@ pub(super) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<(), Fail
         bar.set_message(recurrence.name.clone());
         let report = match verify(&recurrence, options, &mut |_| bar.inc(1)) {
             Ok(report) => report,
-            Err(errors) if arguments.all => {
+            Err(errors) if arguments.all && !errors.iter().any(of_machine) => {
                 // One refused program must not hide what is true of the others.
                 bar.suspend(|| show(&errors, Some(&source)));
                 ProgramReport { program: recurrence.name, passed: false, cases: Vec::new() }
@@ -72,6 +73,11 @@ pub(super) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<(), Fail
         writeln!(out)?;
     }
     if reports.iter().all(|report| report.passed) { Ok(()) } else { Err(Failure::Check) }
+}
+
+/// Whether an error is of this machine, and so the same for every program.
+fn of_machine(error: &Diagnostic) -> bool {
+    matches!(error.code, Code::NoDevice | Code::OldDriver | Code::MissingTool)
 }
 
 /// Everything to verify, with the text that it comes from.
