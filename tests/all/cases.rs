@@ -7,7 +7,7 @@ use sluice::program::recurrences;
 use sluice::{Options, extents, schedule};
 use sluice_ir::dtype::Dtype;
 use sluice_ir::step::Recurrence;
-use sluice_ir::target::Target;
+use sluice_ir::target::{TARGETS, Target};
 use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -47,7 +47,33 @@ pub(crate) fn trials() -> Vec<Trial> {
             let stem = path.file_stem().expect("a case has a name").to_string_lossy().into_owned();
             trial(format!("cases::{stem}"), move || check(&path, &snapshot))
         })
+        .chain(all_recurrences().into_iter().map(|(text, recurrence)| {
+            trial(format!("dtypes::{}", recurrence.name), move || dtypes(&text, &recurrence))
+        }))
         .collect()
+}
+
+/// Every element type of vectors has legal kernels for every target, whatever divides the sizes.
+fn dtypes(text: &str, recurrence: &Recurrence) -> Result<(), Failed> {
+    for target in TARGETS {
+        for (dtype, size) in
+            [(Dtype::F16, 20), (Dtype::F16, 64), (Dtype::F32, 20), (Dtype::F32, 64)]
+        {
+            let options = Options {
+                recurrence: Some(&recurrence.name),
+                extents: &extents::uniform(recurrence, size),
+                dtype,
+                target,
+                chunks: CHUNKS,
+                ptxas: None,
+            };
+            let scheduled = schedule(text, &options, &mut |_, _| {});
+            let scheduled = scheduled.map_err(|e| format!("{dtype} of size {size}: {e:?}"))?;
+            let vectors = scheduled.kernels.gpu.iter().flat_map(|kernel| &kernel.params);
+            assert!(vectors.into_iter().any(|param| param.dtype == dtype), "no array of {dtype}");
+        }
+    }
+    Ok(())
 }
 
 fn check(path: &Path, snapshot: &Path) -> Result<(), Failed> {

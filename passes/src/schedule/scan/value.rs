@@ -150,7 +150,9 @@ impl Scan<'_> {
             let source = self.tile(id, Form::new(home, form.is_operand()))?;
             self.moved(id, source, form)?
         } else if form.is_operand()
-            && (self.wide[usize::from(id)] || self.made.contains_key(&(id, Form::new(home, false))))
+            && (self.wide[usize::from(id)]
+                || self.is_input(id)
+                || self.made.contains_key(&(id, Form::new(home, false))))
         {
             let source = self.tile(id, Form::new(home, false))?;
             if self.draft.tiles[source.0].dtype == self.operand {
