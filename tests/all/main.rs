@@ -6,6 +6,7 @@ mod assembly;
 mod cases;
 mod cli;
 mod errors;
+mod parts;
 mod snapshot;
 
 use libtest_mimic::{Arguments, Failed, Trial};
@@ -19,6 +20,7 @@ fn main() -> ExitCode {
     trials.extend(agreement::trials());
     trials.extend(cli::trials());
     trials.extend(assembly::trials());
+    trials.extend(parts::trials());
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }
 

@@ -141,7 +141,7 @@ impl Scan<'_> {
             return Ok(*tile);
         }
         let narrow = Form::new(form.in_columns(), true);
-        let exact_enough = !self.wide[usize::from(id)] || self.is_input(id);
+        let exact_enough = !self.wide[usize::from(id)] || self.is_exact(id);
         if let Some(tile) = self.made.get(&(id, narrow)).filter(|_| exact_enough) {
             return Ok(*tile);
         }
