@@ -29,6 +29,26 @@ impl Engine {
     }
 }
 
+impl Engine {
+    /// The inputs as the engine receives them: rounded to the element types of its parameters. What
+    /// is checked against the definition is the code, not the choice of a type.
+    pub fn received(self, recurrence: &Recurrence, inputs: &Arrays) -> Arrays {
+        let element = |name: &str| match self {
+            Engine::Scalar(dtype) => dtype,
+            Engine::Device(dtype, _) => {
+                let input = recurrence.inputs.iter().find(|i| i.name == name);
+                input.map_or(Dtype::F32, |i| recurrence.input_dtype(i, dtype))
+            }
+        };
+        let mut received = inputs.clone();
+        for (name, array) in &mut received {
+            let dtype = element(name);
+            array.data.iter_mut().for_each(|x| *x = dtype.round(*x));
+        }
+        received
+    }
+}
+
 /// Computes outputs and final states.
 pub type Run = Box<dyn Fn(&Problem, &Arrays) -> Result<Arrays, Diagnostic>>;
 

@@ -35,8 +35,8 @@ pub(super) struct Arguments {
     device: bool,
     #[command(flatten)]
     target: TargetArguments,
-    /// Compares with the definition of the language in f64, prints the error of each result, and
-    /// fails if one is above its tolerance.
+    /// Compares with the definition of the language in f64 on the same rounded inputs, prints the
+    /// error of each result, and fails if one is above its tolerance.
     #[arg(long)]
     check: bool,
 }
@@ -68,7 +68,7 @@ pub(super) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<(), Fail
     if !arguments.check {
         return Ok(());
     }
-    let want = step::eval(&recurrence, &problem, &inputs);
+    let want = step::eval(&recurrence, &problem, &engine.received(&recurrence, &inputs));
     let mut passed = true;
     writeln!(out, "compared with the step of `{}`, evaluated in f64", recurrence.name)?;
     for error in errors(&recurrence, &problem, &want, &results) {
