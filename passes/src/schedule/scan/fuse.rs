@@ -2,10 +2,11 @@
 
 use super::Scan;
 use super::value::Form;
+use crate::schedule::draft::Home;
 use egg::Id;
 use sluice_ir::diagnostic::Diagnostic;
 use sluice_ir::dtype::Dtype;
-use sluice_ir::kernel::{Arg, Body, Expr, Stmt, TileId, View};
+use sluice_ir::kernel::{Arg, Body, CopyMap, Expr, Over, Reduction, Stmt, TileId, View};
 use sluice_ir::pointwise::{Binary, Unary};
 use sluice_ir::seq::{Mask, Seq};
 
@@ -145,7 +146,7 @@ impl Scan<'_> {
                 let dst = self.score(x, operands, dtype)?;
                 let src = self.view(y, Form::Shared)?;
                 let dst_view = self.seen(id, dst);
-                let map = sluice_ir::kernel::CopyMap::OntoDiagonal { per };
+                let map = CopyMap::OntoDiagonal { per };
                 self.draft.body.push(Stmt::Copy { dst: dst_view, src, map });
                 return Ok(Some(dst));
             }
@@ -334,7 +335,7 @@ impl Scan<'_> {
                 let dst = self.fresh(id, "total", self.build.compute);
                 self.totals.insert(id, dst);
                 let dst_view = self.seen(id, dst);
-                let (op, over) = (sluice_ir::kernel::Reduction::Sum, sluice_ir::kernel::Over::Rows);
+                let (op, over) = (Reduction::Sum, Over::Rows);
                 self.draft.body.push(Stmt::Reduce { op, dst: dst_view, src, over });
                 Ok(Some(dst_view))
             }
@@ -352,7 +353,7 @@ impl Scan<'_> {
             return Ok(self.seen(g, *tile));
         }
         let size = self.size(id);
-        let home = crate::schedule::draft::Home::Shared { stages: 1 };
+        let home = Home::Shared { stages: 1 };
         let dst = self.draft.tile("gate", size, self.build.compute, home);
         self.gates.insert(id, dst);
         let dst_view = self.seen(g, dst);
@@ -372,7 +373,7 @@ impl Scan<'_> {
             return Ok(self.seen(g, *tile));
         }
         let src = self.gate(g)?;
-        let home = crate::schedule::draft::Home::Shared { stages: 1 };
+        let home = Home::Shared { stages: 1 };
         let dst = self.draft.tile("run", self.size(g), self.build.compute, home);
         self.runs.insert(key, dst);
         let dst_view = self.seen(g, dst);

@@ -7,6 +7,7 @@
 //! which are rounded themselves take both halves too: one rounding of a write is what states bear.
 
 use super::Scan;
+use super::history::plain_product;
 use crate::schedule::draft::Home;
 use egg::Id;
 use sluice_ir::diagnostic::Diagnostic;
@@ -95,7 +96,7 @@ impl Scan<'_> {
         (start, band): (Start, Band),
     ) {
         let [a, b] = [left[0], right[0]].map(|t| self.draft.whole(t));
-        let last = Mma { band, ..super::history::plain_product(dst, a, b, start) };
+        let last = Mma { band, ..plain_product(dst, a, b, start) };
         self.products(left, right, last);
     }
 }

@@ -2,14 +2,13 @@
 
 use super::Scan;
 use crate::schedule::draft::Home;
+use crate::schedule::params;
 use egg::Id;
 use sluice_ir::diagnostic::Diagnostic;
 use sluice_ir::dtype::Dtype;
 use sluice_ir::kernel::{CopyMap, Over, Reduction, Stmt, TileId, View};
 use sluice_ir::seq::{Blocks, LeafKind, Mask, Seq, Term, core_of};
 use sluice_ir::step::Rate;
-
-use crate::schedule::params;
 
 /// A place and a precision in which a reader wants a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
