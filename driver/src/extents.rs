@@ -1,7 +1,7 @@
 //! Sizes of the dimensions that a program leaves open, as given by the user.
 
 use sluice_ir::diagnostic::{Code, Diagnostic};
-use sluice_ir::step::Recurrence;
+use sluice_ir::step::{Dim, DimId, Recurrence};
 use std::collections::BTreeMap;
 
 /// Size of each named dimension.
@@ -20,7 +20,27 @@ pub const LARGEST: usize = 1 << 20;
 pub fn bind(recurrence: &Recurrence, given: &Extents) -> Result<Extents, Vec<Diagnostic>> {
     let mut errors = Vec::new();
     let mut bound = Extents::new();
-    for dim in &recurrence.dims {
+    for (i, dim) in recurrence.dims.iter().enumerate() {
+        if dim.formula.is_some() {
+            match recurrence.size(DimId(i), &bound) {
+                Some(size) if size <= LARGEST => drop(bound.insert(dim.name.clone(), size)),
+                // An operand without a size has been reported.
+                _ if !errors.is_empty() => {}
+                _ => errors.push(
+                    Diagnostic::new(
+                        Code::BadBinding,
+                        format!(
+                            "the size of `{}` is no whole number from 1 to {LARGEST}",
+                            dim.name
+                        ),
+                    )
+                    .with_help(
+                        "choose sizes for which the formula of the dimension comes out even",
+                    ),
+                ),
+            }
+            continue;
+        }
         match (dim.size, given.get(&dim.name)) {
             (Some(fixed), Some(&size)) if fixed != size => errors.push(
                 Diagnostic::new(
@@ -65,7 +85,20 @@ pub fn bind(recurrence: &Recurrence, given: &Extents) -> Result<Extents, Vec<Dia
     if errors.is_empty() { Ok(bound) } else { Err(errors) }
 }
 
+/// Sizes of all dimensions from a size for each that the program does not compute from others.
+pub fn with_formulas(recurrence: &Recurrence, mut size: impl FnMut(&Dim) -> usize) -> Extents {
+    let mut extents = Extents::new();
+    for (i, dim) in recurrence.dims.iter().enumerate() {
+        let size = match dim.formula {
+            Some(_) => recurrence.size(DimId(i), &extents).unwrap_or(1),
+            None => size(dim),
+        };
+        extents.insert(dim.name.clone(), size);
+    }
+    extents
+}
+
 /// The same size for every dimension that the program leaves open.
 pub fn uniform(recurrence: &Recurrence, size: usize) -> Extents {
-    recurrence.dims.iter().map(|d| (d.name.clone(), d.size.unwrap_or(size))).collect()
+    with_formulas(recurrence, |dim| dim.size.unwrap_or(size))
 }

@@ -100,6 +100,14 @@ functions! {
         Cos = "cos",
         /// sine
         Sin = "sin",
+        /// `e^x - 1`
+        Expm1 = "expm1",
+        /// `log(1 + x)`
+        Log1p = "log1p",
+        /// the largest whole number up to `x`
+        Floor = "floor",
+        /// -1, 0 or 1
+        Sign = "sign",
     }
 }
 
@@ -118,6 +126,8 @@ functions! {
         Max = "max",
         /// `a` to the power `b`
         Pow = "pow",
+        /// `log(e^a + e^b)`
+        LogAddExp = "logaddexp",
         /// 1 if `a < b`
         Lt = "lt",
         /// 1 if `a <= b`
@@ -133,6 +143,11 @@ fn sigmoid(x: f64) -> f64 {
 
 fn softplus(x: f64) -> f64 {
     x.max(0.0) + (-x.abs()).exp().ln_1p()
+}
+
+/// Exact for infinities: the larger argument where the other has no weight.
+fn log_add_exp(a: f64, b: f64) -> f64 {
+    if a == b { a + std::f64::consts::LN_2 } else { a.max(b) + (-(a - b).abs()).exp().ln_1p() }
 }
 
 impl Unary {
@@ -161,6 +176,11 @@ impl Unary {
             Unary::Abs => x.abs(),
             Unary::Cos => x.cos(),
             Unary::Sin => x.sin(),
+            Unary::Expm1 => x.exp_m1(),
+            Unary::Log1p => x.ln_1p(),
+            Unary::Floor => x.floor(),
+            Unary::Sign if x == 0.0 => 0.0,
+            Unary::Sign => x.signum(),
         }
     }
 
@@ -174,8 +194,12 @@ impl Unary {
             | Unary::Softplus
             | Unary::Relu
             | Unary::Elu
-            | Unary::Tanh => x.increasing(|v| self.eval(v)),
+            | Unary::Tanh
+            | Unary::Expm1
+            | Unary::Floor
+            | Unary::Sign => x.increasing(|v| self.eval(v)),
             Unary::Log => Interval::new(x.lo.max(0.0).ln(), x.hi.max(0.0).ln()),
+            Unary::Log1p => Interval::new(x.lo.max(-1.0).ln_1p(), x.hi.max(-1.0).ln_1p()),
             Unary::Sqrt => Interval::new(x.lo.max(0.0).sqrt(), x.hi.max(0.0).sqrt()),
             Unary::Rsqrt if x.lo >= 0.0 => Interval::new(1.0 / x.hi.sqrt(), 1.0 / x.lo.sqrt()),
             Unary::Rsqrt => Interval::new(0.0, f64::INFINITY),
@@ -213,6 +237,7 @@ impl Binary {
             Binary::Min => a.min(b),
             Binary::Max => a.max(b),
             Binary::Pow => a.powf(b),
+            Binary::LogAddExp => log_add_exp(a, b),
             Binary::Lt => f64::from(u8::from(a < b)),
             Binary::Le => f64::from(u8::from(a <= b)),
             Binary::Eq => f64::from(u8::from(a == b)),
@@ -234,6 +259,7 @@ impl Binary {
             Binary::Max => Interval::new(a.lo.max(b.lo), a.hi.max(b.hi)),
             Binary::Pow if a.lo >= 0.0 => Interval::new(0.0, f64::INFINITY),
             Binary::Pow => Interval::ALL,
+            Binary::LogAddExp => Interval::new(log_add_exp(a.lo, b.lo), log_add_exp(a.hi, b.hi)),
             Binary::Lt | Binary::Le | Binary::Eq => Interval::new(0.0, 1.0),
         }
     }

@@ -134,7 +134,7 @@ impl Model {
             Seq::Unary(Unary::Neg | Unary::Abs | Unary::Relu, _) | Seq::Live(_) => {
                 self.scalar(shape, 1.0)
             }
-            Seq::Unary(..) | Seq::Binary(Binary::Div | Binary::Pow, _) => {
+            Seq::Unary(..) | Seq::Binary(Binary::Div | Binary::Pow | Binary::LogAddExp, _) => {
                 self.special(self.volume(shape)) + VIEW
             }
             Seq::Binary(Binary::Add | Binary::Mul, [a, b]) => {

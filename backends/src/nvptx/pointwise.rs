@@ -145,6 +145,13 @@ impl<'c> Emitter<'c, '_> {
             Unary::Abs => b.like("llvm.intr.fabs", &[x]),
             Unary::Cos => self.approx("cos.approx.ftz.f", self.turn(x)),
             Unary::Sin => self.approx("sin.approx.ftz.f", self.turn(x)),
+            Unary::Expm1 => self.expm1(x),
+            Unary::Log1p => self.log1p(x),
+            Unary::Floor => b.like("llvm.intr.floor", &[x]),
+            Unary::Sign => {
+                let nonzero = b.compare_float(CompareFloat::Ne, x, b.f32(0.0));
+                b.select(nonzero, b.like("llvm.intr.copysign", &[one(), x]), b.f32(0.0))
+            }
         }
     }
 
@@ -162,6 +169,7 @@ impl<'c> Emitter<'c, '_> {
             Binary::Min => b.like("llvm.intr.minnum", &[x, y]),
             Binary::Max => b.like("llvm.intr.maxnum", &[x, y]),
             Binary::Pow => self.pow(x, y),
+            Binary::LogAddExp => self.log_add_exp(x, y),
             Binary::Lt => truth(CompareFloat::Lt),
             Binary::Le => truth(CompareFloat::Le),
             Binary::Eq => truth(CompareFloat::Eq),
@@ -192,6 +200,29 @@ impl<'c> Emitter<'c, '_> {
         let small = b.compare_float(CompareFloat::Lt, u, b.f32(1e-3));
         let log = b.select(small, near, far);
         b.fadd(b.like("llvm.intr.maxnum", &[x, b.f32(0.0)]), log)
+    }
+
+    /// `log(1 + x)`, by its series near 0, where `1 + x` would lose `x`.
+    fn log1p(&self, x: Val<'c>) -> Val<'c> {
+        let b = &self.b;
+        let far = b.fmul(self.approx("lg2.approx.ftz.f", b.fadd(x, b.f32(1.0))), b.f32(LN_2));
+        // x - x^2/2 + x^3/3 - x^4/4 + x^5/5 within 2e-7 of log(1 + x), relative, for |x| < 0.0625.
+        let series = b.fma(x, b.f32(0.2), b.f32(-0.25));
+        let series = b.fma(x, series, b.f32(1.0 / 3.0));
+        let series = b.fma(x, series, b.f32(-0.5));
+        let near = b.fma(b.fmul(x, x), series, x);
+        let small = b.compare_float(CompareFloat::Lt, self.unary(Unary::Abs, x), b.f32(0.0625));
+        b.select(small, near, far)
+    }
+
+    /// `max(x, y) + log(1 + e^-|x - y|)`; equal arguments, infinities among them, need no difference.
+    fn log_add_exp(&self, x: Val<'c>, y: Val<'c>) -> Val<'c> {
+        let b = &self.b;
+        let distance = self.unary(Unary::Abs, b.fsub(x, y));
+        let tail = self.log1p(self.exp(b.float("llvm.fneg", &[distance])));
+        let apart = b.fadd(b.like("llvm.intr.maxnum", &[x, y]), tail);
+        let equal = b.compare_float(CompareFloat::Eq, x, y);
+        b.select(equal, b.fadd(x, b.f32(LN_2)), apart)
     }
 
     /// `e^x - 1`, by its series near 0.

@@ -98,6 +98,13 @@ impl<'c> Emitter<'c, '_> {
             Unary::Abs => b.intrinsic("llvm.fabs", &[x]),
             Unary::Cos => b.intrinsic("llvm.cos", &[x]),
             Unary::Sin => b.intrinsic("llvm.sin", &[x]),
+            Unary::Expm1 => b.library("expm1", x),
+            Unary::Log1p => b.library("log1p", x),
+            Unary::Floor => b.intrinsic("llvm.floor", &[x]),
+            Unary::Sign => {
+                let nonzero = b.fcompare(FloatPredicate::UNE, x, zero);
+                b.choose(nonzero, b.intrinsic("llvm.copysign", &[one, x]), zero)
+            }
         }
     }
 
@@ -112,6 +119,16 @@ impl<'c> Emitter<'c, '_> {
         b.fadd(b.intrinsic("llvm.maxnum", &[x, b.number(0.0)]), b.library("log1p", tail))
     }
 
+    /// `max(x, y) + log(1 + e^-|x - y|)`; equal arguments, infinities among them, need no difference.
+    fn log_add_exp(&self, x: Real<'c>, y: Real<'c>) -> Real<'c> {
+        let b = &self.build;
+        let distance = b.intrinsic("llvm.fabs", &[b.fsub(x, y)]);
+        let tail = b.library("log1p", self.exp(b.fneg(distance)));
+        let apart = b.fadd(b.intrinsic("llvm.maxnum", &[x, y]), tail);
+        let equal = b.fcompare(FloatPredicate::OEQ, x, y);
+        b.choose(equal, b.fadd(x, b.number(std::f64::consts::LN_2)), apart)
+    }
+
     fn binary(&self, f: Binary, x: Real<'c>, y: Real<'c>) -> Real<'c> {
         let b = &self.build;
         match f {
@@ -121,6 +138,7 @@ impl<'c> Emitter<'c, '_> {
             Binary::Min => b.intrinsic("llvm.minnum", &[x, y]),
             Binary::Max => b.intrinsic("llvm.maxnum", &[x, y]),
             Binary::Pow => b.intrinsic("llvm.pow", &[x, y]),
+            Binary::LogAddExp => self.log_add_exp(x, y),
             Binary::Lt => b.truth(b.fcompare(FloatPredicate::OLT, x, y)),
             Binary::Le => b.truth(b.fcompare(FloatPredicate::OLE, x, y)),
             Binary::Eq => b.truth(b.fcompare(FloatPredicate::OEQ, x, y)),

@@ -1,6 +1,6 @@
 //! The problems on which every program is verified.
 
-use crate::extents::Extents;
+use crate::extents::{self, Extents};
 use sluice_ir::problem::Problem;
 use sluice_ir::step::Recurrence;
 
@@ -43,12 +43,10 @@ impl Shape {
     /// Sizes of a program's dimensions.
     fn extents(&self, recurrence: &Recurrence) -> Extents {
         let mut open = self.sizes.iter().chain(self.sizes.last().into_iter().cycle());
-        let mut extents = Extents::new();
-        for dim in &recurrence.dims {
+        extents::with_formulas(recurrence, |dim| {
             let size = dim.size.or_else(|| open.next().copied());
-            extents.insert(dim.name.clone(), size.expect("the last size repeats for ever"));
-        }
-        extents
+            size.expect("the last size repeats for ever")
+        })
     }
 
     /// The problem for a program.

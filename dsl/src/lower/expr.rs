@@ -146,11 +146,6 @@ fn shape_help(op: &Op) -> &'static str {
             "one operand must have every dimension of the others; `outer(x, y)` makes a matrix of two \
              vectors, `dot(x, y)` contracts"
         }
-        Op::Input(_)
-        | Op::State(_)
-        | Op::Const(_)
-        | Op::Extent(_)
-        | Op::Unary(..)
-        | Op::Reduce(..) => "name a dimension that the value has",
+        _ => "name a dimension that the value has",
     }
 }

@@ -41,14 +41,7 @@ fn fold(program: &Recurrence, op: Op) -> Folded {
             (None, Some(1.0)) if f == Binary::Mul => Folded::Node(a),
             _ => Folded::Op(op),
         },
-        Op::Input(_)
-        | Op::State(_)
-        | Op::Const(_)
-        | Op::Extent(_)
-        | Op::Select(..)
-        | Op::Reduce(..)
-        | Op::Dot(..)
-        | Op::Outer(..) => Folded::Op(op),
+        _ => Folded::Op(op),
     }
 }
 
@@ -69,23 +62,10 @@ pub(super) fn prune(program: &mut Recurrence) {
     for (i, node) in std::mem::take(&mut program.nodes).into_iter().enumerate() {
         if needed[i] {
             place[i] = NodeId(kept.len());
-            kept.push(Node { op: renumber(node.op, &place), ..node });
+            kept.push(Node { op: node.op.map_operands(|id| place[id.0]), ..node });
         }
     }
     program.nodes = kept;
     program.updates.iter_mut().for_each(|id| *id = place[id.0]);
     program.outputs.iter_mut().for_each(|o| o.node = place[o.node.0]);
-}
-
-fn renumber(op: Op, place: &[NodeId]) -> Op {
-    let at = |id: NodeId| place[id.0];
-    match op {
-        Op::Input(_) | Op::State(_) | Op::Const(_) | Op::Extent(_) => op,
-        Op::Unary(f, a) => Op::Unary(f, at(a)),
-        Op::Binary(f, a, b) => Op::Binary(f, at(a), at(b)),
-        Op::Select(c, a, b) => Op::Select(at(c), at(a), at(b)),
-        Op::Reduce(f, a, d) => Op::Reduce(f, at(a), d),
-        Op::Dot(a, b, d) => Op::Dot(at(a), at(b), d),
-        Op::Outer(a, b) => Op::Outer(at(a), at(b)),
-    }
 }

@@ -7,8 +7,8 @@ use crate::suggest::did_you_mean;
 use sluice_ir::diagnostic::{Code, Diagnostic, Span};
 use sluice_ir::dtype::Dtype;
 use sluice_ir::step::{
-    Dim, DimId, Input, InputId, Interval, NodeId, Op, Output, Rate, Recurrence, Sharing, State,
-    StateId,
+    Dim, DimId, Init, Input, InputId, Interval, NodeId, Op, Order, Output, Rate, Recurrence,
+    Sharing, State, StateId,
 };
 use std::collections::BTreeMap;
 
@@ -60,6 +60,8 @@ impl<'a> Program<'a> {
             nodes: vec![],
             updates: vec![],
             outputs: vec![],
+            tables: vec![],
+            sequential: false,
         };
         let mut program = Program {
             file,
@@ -131,6 +133,7 @@ impl<'a> Program<'a> {
             rate: if source.param.is_some() { Rate::Model } else { Rate::Token },
             dtype,
             range,
+            doc: source.doc.clone(),
             span: source.span.clone(),
         });
     }
@@ -152,7 +155,10 @@ impl<'a> Program<'a> {
         self.recurrence.states.push(State {
             name: source.name.text.clone(),
             dims: dims.unwrap_or_default(),
-            init: source.init.as_ref().map_or(0.0, |n| n.value),
+            init: Init::Value(source.init.as_ref().map_or(0.0, |n| n.value)),
+            range: None,
+            order: Order::Forward,
+            doc: vec![],
             span: source.span.clone(),
         });
         // A state that was blamed already is not asked for its new value.
@@ -169,6 +175,7 @@ impl<'a> Program<'a> {
             name: source.name.text.clone(),
             node: NodeId(0),
             dtype,
+            doc: vec![],
             span: source.span.clone(),
         });
         self.outputs.push((!declared).then(|| (None, source.span.clone())));
@@ -226,7 +233,7 @@ impl<'a> Program<'a> {
     }
 
     fn add_dim(&mut self, name: &str, size: Option<usize>) -> DimId {
-        self.recurrence.dims.push(Dim { name: name.to_owned(), size });
+        self.recurrence.dims.push(Dim { name: name.to_owned(), size, formula: None });
         DimId(self.recurrence.dims.len() - 1)
     }
 

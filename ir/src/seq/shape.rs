@@ -255,7 +255,7 @@ fn pointwise(node: &Seq, of: &dyn Fn(Id) -> Facts) -> ArrayFacts {
                 Binary::Mul => a.zero || b.zero,
                 Binary::Add | Binary::Min | Binary::Max => a.zero && b.zero,
                 Binary::Div => a.zero,
-                Binary::Pow | Binary::Lt | Binary::Le | Binary::Eq => false,
+                Binary::Pow | Binary::LogAddExp | Binary::Lt | Binary::Le | Binary::Eq => false,
             };
             known(meet(node, a.shape, b.shape), f.range(a.range, b.range), zero)
         }

@@ -1,18 +1,26 @@
 //! When a recurrence is legal.
 //!
-//! - Dimensions have unique names and, where the program fixes them, a size of at least 1.
+//! - Dimensions have unique names and, where the program fixes them, a size of at least 1; a formula
+//!   names dimensions before its own.
 //! - Inputs, states and outputs have unique names; there is at least one output.
-//! - Every shape names at most two dimensions, all different; a state names one or two.
-//! - A declared range holds at least one number.
+//! - Every shape names at most three dimensions, all different.
+//! - A declared range holds at least one number; a table has as many elements as its dimensions.
+//! - A state that starts from an input starts from a per-model one of its dimensions.
 //! - A node uses nodes before it, and its dimensions are those of [`result_dims`].
+//! - A function of a matrix depends on no input and no state.
 //! - Every state has one update, with the state's dimensions in the state's order.
+//! - There are [`sweeps`] over the sequence that compute everything.
 
-use super::{DimId, InputId, NodeId, Op, Recurrence, StateId};
+use super::{
+    DimId, Formula, Init, Input, InputId, MAX_RANK, NodeId, Op, Rate, Recurrence, State, StateId,
+    TableId, sweeps,
+};
 use std::collections::BTreeSet;
 
 /// Checks the invariants; the message says which one is broken, and where.
 pub fn check(recurrence: &Recurrence) -> Result<(), String> {
     check_declarations(recurrence)?;
+    let mut constant: Vec<bool> = Vec::new();
     for (i, node) in recurrence.nodes.iter().enumerate() {
         if let Some(late) = node.op.operands().into_iter().find(|o| o.0 >= i) {
             return Err(format!("node %{i} uses %{}, which is not before it", late.0));
@@ -23,8 +31,14 @@ pub fn check(recurrence: &Recurrence) -> Result<(), String> {
             let (is, must) = (recurrence.shape_text(&node.dims), recurrence.shape_text(&dims));
             return Err(format!("node %{i} has dimensions {is}, its operands give {must}"));
         }
+        let varies = matches!(node.op, Op::Input(_) | Op::State(_) | Op::Final(_));
+        constant.push(!varies && node.op.operands().iter().all(|o| constant[o.0]));
+        if matches!(node.op, Op::Matrix(..)) && !constant[i] {
+            return Err(format!("node %{i}: a function of a matrix that is not constant"));
+        }
     }
-    check_results(recurrence)
+    check_results(recurrence)?;
+    sweeps(recurrence).map(drop).map_err(|tangle| tangle.reason)
 }
 
 fn check_declarations(recurrence: &Recurrence) -> Result<(), String> {
@@ -35,6 +49,11 @@ fn check_declarations(recurrence: &Recurrence) -> Result<(), String> {
     }
     if let Some(empty) = dims.iter().find(|d| d.size == Some(0)) {
         return Err(format!("dimension `{}` has size 0", empty.name));
+    }
+    for (i, dim) in dims.iter().enumerate() {
+        if dim.formula.as_ref().is_some_and(|formula| !names_only_before(formula, i)) {
+            return Err(format!("the size of `{}` names a dimension after it", dim.name));
+        }
     }
     let mut names = BTreeSet::new();
     let declared = inputs.iter().map(|i| &i.name).chain(states.iter().map(|s| &s.name));
@@ -50,12 +69,39 @@ fn check_declarations(recurrence: &Recurrence) -> Result<(), String> {
         }
     }
     for state in states {
-        check_shape(recurrence, &state.dims).map_err(|e| format!("state `{}`: {e}", state.name))?;
-        if state.dims.is_empty() {
-            return Err(format!("state `{}` has no dimension", state.name));
+        check_state(recurrence, state).map_err(|e| format!("state `{}`: {e}", state.name))?;
+    }
+    for table in &recurrence.tables {
+        check_shape(recurrence, &table.dims)?;
+        let sizes: Option<Vec<_>> = table.dims.iter().map(|d| recurrence.dims[d.0].size).collect();
+        if sizes.is_some_and(|sizes| sizes.iter().product::<usize>() != table.values.len()) {
+            return Err(format!("a table of {} elements does not fit", table.values.len()));
         }
     }
     Ok(())
+}
+
+fn names_only_before(formula: &Formula, dim: usize) -> bool {
+    match formula {
+        Formula::Number(_) => true,
+        Formula::Dim(other) => other.0 < dim,
+        Formula::Add(a, b) | Formula::Sub(a, b) | Formula::Mul(a, b) | Formula::Div(a, b) => {
+            names_only_before(a, dim) && names_only_before(b, dim)
+        }
+    }
+}
+
+fn check_state(recurrence: &Recurrence, state: &State) -> Result<(), String> {
+    check_shape(recurrence, &state.dims)?;
+    if state.order.grid().is_some_and(|dim| dim.0 >= recurrence.dims.len()) {
+        return Err("its order names a dimension that does not exist".to_owned());
+    }
+    let Init::Input(InputId(input)) = state.init else { return Ok(()) };
+    let fits = |input: &Input| input.rate == Rate::Model && input.dims == state.dims;
+    match recurrence.inputs.get(input) {
+        Some(input) if fits(input) => Ok(()),
+        _ => Err("it does not start from a per-model input of its dimensions".to_owned()),
+    }
 }
 
 fn check_shape(recurrence: &Recurrence, dims: &[DimId]) -> Result<(), String> {
@@ -65,13 +111,13 @@ fn check_shape(recurrence: &Recurrence, dims: &[DimId]) -> Result<(), String> {
     check_rank(recurrence, dims)
 }
 
-/// At most two dimensions, all different.
+/// At most three dimensions, all different.
 fn check_rank(recurrence: &Recurrence, dims: &[DimId]) -> Result<(), String> {
     let shape = || recurrence.shape_text(dims);
-    if dims.len() > 2 {
-        return Err(format!("{} has more than two dimensions", shape()));
+    if dims.len() > MAX_RANK {
+        return Err(format!("{} has more than three dimensions", shape()));
     }
-    if dims.len() == 2 && dims[0] == dims[1] {
+    if dims.iter().enumerate().any(|(i, d)| dims[..i].contains(d)) {
         return Err(format!("{} has one dimension twice", shape()));
     }
     Ok(())
@@ -79,13 +125,26 @@ fn check_rank(recurrence: &Recurrence, dims: &[DimId]) -> Result<(), String> {
 
 /// Every index that an operation names must exist.
 fn check_references(recurrence: &Recurrence, op: &Op) -> Result<(), String> {
+    let dim = |d: DimId| d.0 < recurrence.dims.len();
     let exists = match *op {
         Op::Input(InputId(i)) => i < recurrence.inputs.len(),
-        Op::State(StateId(i)) => i < recurrence.states.len(),
-        Op::Extent(DimId(i)) | Op::Reduce(_, _, DimId(i)) | Op::Dot(_, _, DimId(i)) => {
-            i < recurrence.dims.len()
-        }
-        Op::Const(_) | Op::Unary(..) | Op::Binary(..) | Op::Select(..) | Op::Outer(..) => true,
+        Op::State(StateId(i)) | Op::Final(StateId(i)) => i < recurrence.states.len(),
+        Op::Table(TableId(i)) => i < recurrence.tables.len(),
+        Op::Extent(d)
+        | Op::Index(d)
+        | Op::Reduce(_, _, d)
+        | Op::Dot(_, _, d)
+        | Op::TopK(_, d, _) => dim(d),
+        Op::Reshape(_, dims) => dims.into_iter().flatten().all(dim),
+        Op::Concat(_, _, [x, y], d) => dim(x) && dim(y) && dim(d),
+        Op::Slice(_, from, to, _) => dim(from) && dim(to),
+        Op::Const(_)
+        | Op::Unary(..)
+        | Op::Binary(..)
+        | Op::Select(..)
+        | Op::Outer(..)
+        | Op::Push(..)
+        | Op::Matrix(..) => true,
     };
     if exists { Ok(()) } else { Err(format!("{op:?} names something that does not exist")) }
 }
@@ -119,20 +178,62 @@ pub fn result_dims(recurrence: &Recurrence, op: &Op) -> Result<Vec<DimId>, Strin
     let dims = |id: NodeId| recurrence.node(id).dims.as_slice();
     match *op {
         Op::Input(id) => Ok(recurrence.inputs[id.0].dims.clone()),
-        Op::State(id) => Ok(recurrence.states[id.0].dims.clone()),
+        Op::State(id) | Op::Final(id) => Ok(recurrence.states[id.0].dims.clone()),
         Op::Const(_) | Op::Extent(_) => Ok(vec![]),
+        Op::Index(d) => Ok(vec![d]),
+        Op::Table(id) => Ok(recurrence.tables[id.0].dims.clone()),
         Op::Unary(_, a) => Ok(dims(a).to_vec()),
         Op::Binary(_, a, b) => broadcast(recurrence, &[dims(a), dims(b)]),
         Op::Select(c, a, b) => broadcast(recurrence, &[dims(c), dims(a), dims(b)]),
         Op::Reduce(_, a, d) => without(recurrence, dims(a), d),
         Op::Dot(a, b, d) => {
             let mut rest = without(recurrence, dims(a), d)?;
-            rest.extend(without(recurrence, dims(b), d)?);
+            let right = without(recurrence, dims(b), d)?;
+            rest.extend(right.into_iter().filter(|d| !dims(a).contains(d)));
             check_rank(recurrence, &rest)?;
             Ok(rest)
         }
         Op::Outer(a, b) => outer(recurrence, dims(a), dims(b)),
+        Op::Reshape(_, to) => {
+            let to: Vec<DimId> = to.into_iter().flatten().collect();
+            check_rank(recurrence, &to)?;
+            Ok(to)
+        }
+        Op::Concat(a, b, [x, y], to) => {
+            let (left, right) =
+                (replaced(recurrence, dims(a), x, to)?, replaced(recurrence, dims(b), y, to)?);
+            if left == right {
+                return Ok(left);
+            }
+            let (a, b) = (recurrence.shape_text(dims(a)), recurrence.shape_text(dims(b)));
+            Err(format!("{a} and {b} differ in more than the dimension that is joined"))
+        }
+        Op::Slice(a, from, to, _) => replaced(recurrence, dims(a), from, to),
+        Op::Push(window, x) => match dims(window) {
+            [_, entry @ ..] if entry == dims(x) => Ok(dims(window).to_vec()),
+            _ => {
+                let (window, x) =
+                    (recurrence.shape_text(dims(window)), recurrence.shape_text(dims(x)));
+                Err(format!("{x} is not an entry of the window {window}"))
+            }
+        },
+        Op::TopK(a, d, _) => without(recurrence, dims(a), d).map(|_| dims(a).to_vec()),
+        Op::Matrix(_, a) if dims(a).len() == 2 => Ok(dims(a).to_vec()),
+        Op::Matrix(_, a) => Err(format!("{} is not a matrix", recurrence.shape_text(dims(a)))),
     }
+}
+
+/// The shape with one dimension in the place of another.
+fn replaced(
+    recurrence: &Recurrence,
+    dims: &[DimId],
+    from: DimId,
+    to: DimId,
+) -> Result<Vec<DimId>, String> {
+    without(recurrence, dims, from)?;
+    let new: Vec<DimId> = dims.iter().map(|d| if *d == from { to } else { *d }).collect();
+    check_rank(recurrence, &new)?;
+    Ok(new)
 }
 
 /// The first shape that holds the dimensions of all the others.
@@ -153,11 +254,10 @@ fn without(recurrence: &Recurrence, dims: &[DimId], gone: DimId) -> Result<Vec<D
 }
 
 fn outer(recurrence: &Recurrence, a: &[DimId], b: &[DimId]) -> Result<Vec<DimId>, String> {
-    match (a, b) {
-        ([x], [y]) if x != y => Ok(vec![*x, *y]),
-        _ => {
-            let (a, b) = (recurrence.shape_text(a), recurrence.shape_text(b));
-            Err(format!("{a} and {b} are not vectors of different dimensions"))
-        }
+    let common = a.iter().any(|d| b.contains(d));
+    if common || a.is_empty() || b.is_empty() || a.len() + b.len() > MAX_RANK {
+        let (a, b) = (recurrence.shape_text(a), recurrence.shape_text(b));
+        return Err(format!("{a} and {b} are not vectors of different dimensions"));
     }
+    Ok([a, b].concat())
 }

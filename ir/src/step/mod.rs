@@ -1,13 +1,21 @@
 //! The step form: one time step of a recurrence, the definition of the language.
 
 mod check;
+mod compute;
 mod def;
 mod eval;
+mod fold;
+mod matrix;
 mod print;
+mod ranges;
+mod sweep;
 
 pub use check::{check, result_dims};
 pub use def::*;
 pub use eval::eval;
+pub use fold::fold;
+pub use ranges::ranges;
+pub use sweep::{Sweep, Sweeps, Tangle, sweeps};
 
 #[cfg(test)]
 mod tests;

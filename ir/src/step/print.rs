@@ -12,7 +12,10 @@
 //! output o: [V] = %7
 //! ```
 
-use super::{DimId, Input, Node, Op, Rate, Recurrence, Reduction, Sharing};
+use super::{
+    Dim, DimId, Formula, Init, Input, MatrixFunction, Node, Op, Order, Rate, Recurrence, Reduction,
+    Sharing, State,
+};
 use std::fmt;
 
 impl Recurrence {
@@ -45,8 +48,11 @@ impl Recurrence {
         match *op {
             Op::Input(i) => format!("input {}", self.inputs[i.0].name),
             Op::State(i) => format!("state {}", self.states[i.0].name),
+            Op::Final(i) => format!("final {}", self.states[i.0].name),
             Op::Const(x) => format!("const {x}"),
             Op::Extent(d) => format!("extent {}", dim(d)),
+            Op::Index(d) => format!("index {}", dim(d)),
+            Op::Table(t) => format!("table {}", t.0),
             Op::Unary(f, a) => format!("{} %{}", f.name(), a.0),
             Op::Binary(f, a, b) => format!("{} %{} %{}", f.name(), a.0, b.0),
             Op::Select(c, a, b) => format!("select %{} %{} %{}", c.0, a.0, b.0),
@@ -54,6 +60,57 @@ impl Recurrence {
             Op::Reduce(Reduction::Max, a, d) => format!("max %{} over {}", a.0, dim(d)),
             Op::Dot(a, b, d) => format!("dot %{} %{} over {}", a.0, b.0, dim(d)),
             Op::Outer(a, b) => format!("outer %{} %{}", a.0, b.0),
+            Op::Reshape(a, _) => format!("reshape %{}", a.0),
+            Op::Concat(a, b, [x, y], to) => {
+                format!("concat %{} %{} along {} and {} as {}", a.0, b.0, dim(x), dim(y), dim(to))
+            }
+            Op::Slice(a, from, to, run) => {
+                format!("slice %{} along {}, run {run} of {}", a.0, dim(from), dim(to))
+            }
+            Op::Push(window, x) => format!("push %{} %{}", window.0, x.0),
+            Op::TopK(a, d, k) => format!("top {k} of %{} over {}", a.0, dim(d)),
+            Op::Matrix(MatrixFunction::Exp, a) => format!("matrix_exp %{}", a.0),
+            Op::Matrix(MatrixFunction::Inverse, a) => format!("matrix_inverse %{}", a.0),
+        }
+    }
+
+    fn formula_text(&self, formula: &Formula) -> String {
+        let pair = |a: &Formula, sign: &str, b: &Formula| {
+            format!("({} {sign} {})", self.formula_text(a), self.formula_text(b))
+        };
+        match formula {
+            Formula::Number(n) => n.to_string(),
+            Formula::Dim(d) => self.dims[d.0].name.clone(),
+            Formula::Add(a, b) => pair(a, "+", b),
+            Formula::Sub(a, b) => pair(a, "-", b),
+            Formula::Mul(a, b) => pair(a, "*", b),
+            Formula::Div(a, b) => pair(a, "/", b),
+        }
+    }
+
+    fn dim_text(&self, dim: &Dim) -> String {
+        match (&dim.formula, dim.size) {
+            (Some(formula), _) => format!("{} = {}", dim.name, self.formula_text(formula)),
+            (None, Some(size)) => format!("{} = {size}", dim.name),
+            (None, None) => dim.name.clone(),
+        }
+    }
+
+    fn state_text(&self, state: &State) -> String {
+        let mut text = format!("state {}: {}", state.name, self.shape_text(&state.dims));
+        let columns = |d: DimId| &self.dims[d.0].name;
+        text += &match state.order {
+            Order::Forward => String::new(),
+            Order::Reverse => " reverse".to_owned(),
+            Order::Columns(d) => format!(" columns {}", columns(d)),
+            Order::ReverseColumns(d) => format!(" reverse columns {}", columns(d)),
+        };
+        if let Some(range) = state.range {
+            text += &format!(" in {range}");
+        }
+        match state.init {
+            Init::Value(x) => text + &format!(" = {x}"),
+            Init::Input(i) => text + &format!(" = {}", self.inputs[i.0].name),
         }
     }
 
@@ -69,18 +126,18 @@ impl Recurrence {
 
 impl fmt::Display for Recurrence {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "recurrence {}", self.name)?;
-        let dim_texts: Vec<String> = self
-            .dims
-            .iter()
-            .map(|d| d.size.map_or(d.name.clone(), |size| format!("{} = {size}", d.name)))
-            .collect();
+        let kind = if self.sequential { "sequential recurrence" } else { "recurrence" };
+        writeln!(f, "{kind} {}", self.name)?;
+        let dim_texts: Vec<String> = self.dims.iter().map(|d| self.dim_text(d)).collect();
         writeln!(f, "dims {}", dim_texts.join(", "))?;
         for input in &self.inputs {
             writeln!(f, "{}", self.input_text(input))?;
         }
         for state in &self.states {
-            writeln!(f, "state {}: {} = {}", state.name, self.shape_text(&state.dims), state.init)?;
+            writeln!(f, "{}", self.state_text(state))?;
+        }
+        for (i, table) in self.tables.iter().enumerate() {
+            writeln!(f, "table {i}: {} = {:?}", self.shape_text(&table.dims), table.values)?;
         }
         for (i, node) in self.nodes.iter().enumerate() {
             writeln!(f, "{}", self.node_text(i, node))?;

@@ -12,6 +12,7 @@ fn input(name: &str, dims: &[usize]) -> Input {
         rate: Rate::Token,
         dtype: None,
         range: Interval::ALL,
+        doc: vec![],
         span: 0..0,
     }
 }
@@ -22,7 +23,7 @@ fn node(op: Op, dims: &[usize]) -> Node {
 
 /// `S' = g * S + outer(k, v)`, `o = dot(q, S')`, with q and k shared by groups and g per model.
 fn scaled_sum() -> Recurrence {
-    let dim = |name: &str| Dim { name: name.to_owned(), size: None };
+    let dim = |name: &str| Dim { name: name.to_owned(), size: None, formula: None };
     let by_group = |name| Input { sharing: Sharing::Group, ..input(name, &[0]) };
     let n = NodeId;
     Recurrence {
@@ -38,7 +39,10 @@ fn scaled_sum() -> Recurrence {
         states: vec![State {
             name: "S".to_owned(),
             dims: vec![DimId(0), DimId(1)],
-            init: 0.0,
+            init: Init::Value(0.0),
+            range: None,
+            order: Order::Forward,
+            doc: vec![],
             span: 0..0,
         }],
         nodes: vec![
@@ -53,7 +57,15 @@ fn scaled_sum() -> Recurrence {
             node(Op::Dot(n(7), n(6), DimId(0)), &[1]),
         ],
         updates: vec![n(6)],
-        outputs: vec![Output { name: "o".to_owned(), node: n(8), dtype: None, span: 0..0 }],
+        outputs: vec![Output {
+            name: "o".to_owned(),
+            node: n(8),
+            dtype: None,
+            doc: vec![],
+            span: 0..0,
+        }],
+        tables: vec![],
+        sequential: false,
     }
 }
 
@@ -67,6 +79,7 @@ fn value(nodes: Vec<Node>) -> Vec<f64> {
             name: "o".to_owned(),
             node: NodeId(nodes.len() - 1),
             dtype: None,
+            doc: vec![],
             span: 0..0,
         }],
         nodes,
@@ -150,7 +163,7 @@ fn steps_through_sequences_heads_and_groups() {
 #[test]
 fn the_declared_initial_value_is_used() {
     let mut program = scaled_sum();
-    program.states[0].init = 2.5;
+    program.states[0].init = Init::Value(2.5);
     let problem = Problem::dense(&[("K", 2), ("V", 1)], 1, 0, 1);
     let shapes: [(&str, &[usize]); 4] =
         [("q", &[0, 1, 2]), ("k", &[0, 1, 2]), ("v", &[0, 1, 1]), ("g", &[1])];
@@ -172,7 +185,7 @@ fn broken_invariants_are_named() {
     assert!(broken(|p| p.outputs.clear()).contains("no output"));
     assert!(broken(|p| p.inputs[3].range.lo = 2.0).contains("empty range"));
     assert!(broken(|p| p.states[0].dims = vec![DimId(0); 2]).contains("twice"));
-    assert!(broken(|p| p.states[0].dims.clear()).contains("no dimension"));
+    assert!(broken(|p| p.states[0].dims.clear()).contains("its update"));
     assert!(broken(|p| p.nodes[2].op = Op::Unary(Unary::Exp, NodeId(2))).contains("not before it"));
     assert!(broken(|p| p.nodes[2].dims.reverse()).contains("its operands give [K, V]"));
     assert!(broken(|p| p.nodes[3].op = Op::Input(InputId(9))).contains("does not exist"));

@@ -7,7 +7,7 @@ use super::{Lifter, StateValues};
 use egg::Id;
 use sluice_ir::pointwise::Interval;
 use sluice_ir::seq::{Builder, Core, Leaf, LeafKind, Mask, Root, RootKind, Seq, Shape};
-use sluice_ir::step::{DimId, Rate, Sharing, StateId};
+use sluice_ir::step::{DimId, Init, Rate, Sharing, StateId};
 use std::collections::BTreeSet;
 
 impl Lifter<'_> {
@@ -37,7 +37,7 @@ impl Lifter<'_> {
         let nothing_kept = self.builder.number(f64::NEG_INFINITY);
         let g = if matrix.keeps { matrix.g } else { Some(nothing_kept) };
         let (g, w) = (self.gate(g), self.gate(matrix.w));
-        let s = self.initial_state(state);
+        let s = self.initial_state(state)?;
         let core = Core { g, w, a, l, p, b, c, d, s };
         let values = self.values_of(state);
         values.core = Some(core);
@@ -90,8 +90,16 @@ impl Lifter<'_> {
         self.builder.add(Seq::Live([id]))
     }
 
-    fn initial_state(&mut self, state: StateId) -> Id {
+    fn initial_state(&mut self, state: StateId) -> Lifting<Id> {
         let declared = &self.recurrence.states[state.0];
+        let Init::Value(init) = declared.init else {
+            return Err(Refusal::unsupported(
+                "a learned initial state",
+                declared.span.clone(),
+                "this starts from an input".to_owned(),
+                "pass the state in",
+            ));
+        };
         let values = &self.states[&state];
         let leaf = Leaf {
             kind: LeafKind::State,
@@ -99,9 +107,9 @@ impl Lifter<'_> {
             range: Interval::ALL,
             sharing: Sharing::Head,
             transposed: values.transposed,
-            init: declared.init,
+            init,
         };
-        self.builder.leaf(&declared.name, leaf)
+        Ok(self.builder.leaf(&declared.name, leaf))
     }
 
     fn core(&self, state: StateId) -> Core {

@@ -64,8 +64,8 @@ fn sizes(
     extents: &BTreeMap<String, usize>,
 ) -> Result<Vec<usize>, Vec<Diagnostic>> {
     let (mut sizes, mut missing) = (vec![], vec![]);
-    for dim in &recurrence.dims {
-        match dim.size.or_else(|| extents.get(&dim.name).copied()) {
+    for (i, dim) in recurrence.dims.iter().enumerate() {
+        match recurrence.size(DimId(i), extents) {
             Some(size) => sizes.push(size),
             None => missing.push(
                 Diagnostic::new(

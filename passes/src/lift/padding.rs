@@ -93,7 +93,10 @@ fn unary(f: Unary, x: Padding) -> Padding {
     match (f, x) {
         (f, Padding::Value(v)) => Padding::Value(f.eval(v)),
         (_, Padding::Any) => Padding::Any,
-        (Unary::Log | Unary::Recip | Unary::Sqrt | Unary::Rsqrt, Padding::Finite) => Padding::Any,
+        (
+            Unary::Log | Unary::Log1p | Unary::Recip | Unary::Sqrt | Unary::Rsqrt,
+            Padding::Finite,
+        ) => Padding::Any,
         // An exponential of a per-model input that overflows would spoil every token alike.
         (_, Padding::Finite) => Padding::Finite,
     }

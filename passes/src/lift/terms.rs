@@ -30,6 +30,15 @@ impl Lifter<'_> {
         Ok(match node.op {
             Op::Input(input) => self.input(input),
             Op::State(_) | Op::Outer(_, _) => return Err(self.matrix_per_token(id)),
+            Op::Final(_)
+            | Op::Index(_)
+            | Op::Table(_)
+            | Op::Reshape(..)
+            | Op::Concat(..)
+            | Op::Slice(..)
+            | Op::Push(..)
+            | Op::TopK(..)
+            | Op::Matrix(..) => return Err(self.rearranged(id)),
             Op::Const(x) => self.builder.number(x),
             Op::Extent(dim) => {
                 let extent = self.sizes[dim.0];
@@ -261,6 +270,15 @@ impl Lifter<'_> {
         let reader = self.builder.spread(reader, shape);
         let product = if along_rows { Seq::Mm } else { Seq::Mmt };
         Ok(self.builder.add(product([reader, matrix])))
+    }
+
+    fn rearranged(&self, node: NodeId) -> Refusal {
+        Refusal::unsupported(
+            "elements taken to other places",
+            self.recurrence.node(node).span.clone(),
+            "this has no form for whole chunks".to_owned(),
+            "compute it outside the recurrence and pass it in",
+        )
     }
 
     fn matrix_per_token(&self, node: NodeId) -> Refusal {

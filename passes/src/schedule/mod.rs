@@ -11,7 +11,7 @@ pub use scan::{fused_scan, longest_chunk};
 pub use step::step;
 
 use sluice_ir::dtype::Dtype;
-use sluice_ir::step::{Dim, DimId, Recurrence};
+use sluice_ir::step::{DimId, Recurrence};
 use sluice_ir::target::Target;
 use std::collections::BTreeMap;
 
@@ -29,13 +29,12 @@ pub struct Build<'a> {
 }
 
 impl Build<'_> {
-    /// Size of a dimension.
+    /// Size of a dimension of a recurrence.
     ///
     /// # Panics
     /// If the dimension has no size; the driver asks for missing ones first.
-    pub(crate) fn size(&self, dim: &Dim) -> usize {
-        let bound = self.extents.get(&dim.name).copied();
-        dim.size.or(bound).expect("the driver has bound every dimension")
+    pub(crate) fn size(&self, recurrence: &Recurrence, dim: DimId) -> usize {
+        recurrence.size(dim, self.extents).expect("the driver has bound every dimension")
     }
 
     /// Element type of operands of matrix products on tensor cores: that of vectors if it has 16 bits,
@@ -46,6 +45,6 @@ impl Build<'_> {
 
     /// Sizes of dimensions of a recurrence.
     pub(crate) fn sizes(&self, recurrence: &Recurrence, dims: &[DimId]) -> Vec<usize> {
-        dims.iter().map(|d| self.size(&recurrence.dims[d.0])).collect()
+        dims.iter().map(|d| self.size(recurrence, *d)).collect()
     }
 }

@@ -16,7 +16,7 @@ use sluice_ir::kernel::{
     Start, Stmt, Sync, TileId, Unit, View,
 };
 use sluice_ir::pointwise::Binary;
-use sluice_ir::step::{DimId, InputId, NodeId, Op, Rate, Recurrence, Reduction, StateId};
+use sluice_ir::step::{DimId, Init, InputId, NodeId, Op, Rate, Recurrence, Reduction, StateId};
 use std::collections::BTreeMap;
 
 /// Columns of one block of the grid when the value axis is cut.
@@ -30,7 +30,8 @@ pub fn step(recurrence: &Recurrence, build: &Build<'_>, cut: bool) -> Result<Che
     let mut lowering = Lowering::new(recurrence, build);
     lowering.cut = cut && lowering.columns_are_independent();
     lowering.run()?;
-    let rows = recurrence.states.iter().map(|s| lowering.size(s.dims[0])).max().unwrap_or(1);
+    let rows = recurrence.states.iter().filter_map(|s| s.dims.first());
+    let rows = rows.map(|d| lowering.size(*d)).max().unwrap_or(1);
     let parts = lowering.parts();
     let shape = Shape {
         name: format!("{}_step", recurrence.name),
@@ -77,7 +78,7 @@ impl<'a> Lowering<'a> {
     }
 
     fn size(&self, dim: DimId) -> usize {
-        self.build.size(&self.recurrence.dims[dim.0])
+        self.build.size(self.recurrence, dim)
     }
 
     fn is_column(&self, dim: DimId) -> bool {
@@ -85,7 +86,7 @@ impl<'a> Lowering<'a> {
     }
 
     fn is_row(&self, dim: DimId) -> bool {
-        self.recurrence.states.iter().any(|s| s.dims[0] == dim)
+        self.recurrence.states.iter().any(|s| s.dims.first() == Some(&dim))
     }
 
     /// Whether no value mixes columns, so that the value axis can be cut.
@@ -199,7 +200,14 @@ impl<'a> Lowering<'a> {
         let columns = self.natural(&state.dims);
         let tile = self.new_tile(&state.name, &state.dims, columns);
         let param = self.state_param(index, ParamKind::StateIn);
-        self.draft.setup.push(Stmt::Fill { dst: tile, value: state.init });
+        let opening = match state.init {
+            Init::Value(value) => Stmt::Fill { dst: tile, value },
+            Init::Input(InputId(input)) => {
+                let param = self.input_param(input);
+                Stmt::Load { dst: tile, param, ahead: 0, col: 0 }
+            }
+        };
+        self.draft.setup.push(opening);
         self.draft.setup.push(Stmt::Load { dst: tile, param, ahead: 0, col: 0 });
         self.draft.setup.push(Stmt::Commit);
         self.draft.setup.push(Stmt::WaitLoads { pending: 0 });
@@ -245,6 +253,20 @@ impl<'a> Lowering<'a> {
             Op::Input(input) => Ok(self.input(input, columns)),
             Op::State(StateId(state)) => Ok(self.states[state]),
             Op::Dot(a, b, dim) => self.dot(id, [a, b], dim),
+            Op::Final(_)
+            | Op::Index(_)
+            | Op::Table(_)
+            | Op::Reshape(..)
+            | Op::Concat(..)
+            | Op::Slice(..)
+            | Op::Push(..)
+            | Op::TopK(..)
+            | Op::Matrix(..) => {
+                let message = "the step schedule does not move elements to other places";
+                Err(Diagnostic::new(Code::Unsupported, message)
+                    .at(node.span.clone(), "here")
+                    .with_help("compute it outside the recurrence and pass it in"))
+            }
             Op::Reduce(op, x, dim) => self.reduce(id, op, x, dim),
             Op::Const(_)
             | Op::Extent(_)
@@ -262,14 +284,19 @@ impl<'a> Lowering<'a> {
         }
     }
 
-    fn input(&mut self, InputId(index): InputId, columns: bool) -> TileId {
+    fn input_param(&mut self, index: usize) -> ParamId {
         let input = &self.recurrence.inputs[index];
-        let dst = self.new_tile(&input.name, &input.dims, columns);
         let dtype = self.recurrence.input_dtype(input, self.build.dtype);
         let dims = self.build.sizes(self.recurrence, &input.dims);
         let transposed = self.order(&input.dims) != input.dims;
         let split = self.splits(&input.dims);
-        let param = self.draft.param(params::input(input, dtype, &dims, split, transposed));
+        self.draft.param(params::input(input, dtype, &dims, split, transposed))
+    }
+
+    fn input(&mut self, InputId(index): InputId, columns: bool) -> TileId {
+        let input = &self.recurrence.inputs[index];
+        let dst = self.new_tile(&input.name, &input.dims, columns);
+        let param = self.input_param(index);
         let load = Stmt::Load { dst, param, ahead: 0, col: 0 };
         let stmts = match input.rate {
             Rate::Token => &mut self.draft.opening,
@@ -339,9 +366,7 @@ impl<'a> Lowering<'a> {
             Op::Select(c, a, b) => {
                 Expr::Select(operand(self, c)?, operand(self, a)?, operand(self, b)?)
             }
-            Op::Input(_) | Op::State(_) | Op::Dot(..) | Op::Reduce(..) => {
-                unreachable!("only pointwise nodes are inlined")
-            }
+            _ => unreachable!("only pointwise nodes are inlined"),
         })
     }
 

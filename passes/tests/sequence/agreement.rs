@@ -4,7 +4,7 @@ use crate::programs;
 use crate::random::Random;
 use sluice_ir::problem::{Array, Arrays, Problem};
 use sluice_ir::seq::{self, Array3, LeafKind, Mask, Seq, Term, Values};
-use sluice_ir::step::{self, Rate, Recurrence, Sharing};
+use sluice_ir::step::{self, Init, Rate, Recurrence, Sharing};
 use sluice_ir::target::{TARGETS, Target};
 use sluice_passes::{ChunkOptions, Chunked, Stop, chunk, lift};
 use std::collections::BTreeMap;
@@ -261,7 +261,7 @@ fn padding_changes_nothing() {
 #[test]
 fn states_start_from_their_declared_value() {
     let mut recurrence = programs::named("gated delta");
-    recurrence.states[0].init = 0.25;
+    recurrence.states[0].init = Init::Value(0.25);
     let problem = problem();
     let mut arrays = inputs(&recurrence, &problem);
     arrays.remove("S");

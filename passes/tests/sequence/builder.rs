@@ -2,8 +2,8 @@
 
 use sluice_ir::pointwise::{Binary, Interval, Unary};
 use sluice_ir::step::{
-    Dim, DimId, Input, InputId, Node, NodeId, Op, Output, Rate, Recurrence, Reduction, Sharing,
-    State, StateId, check, result_dims,
+    Dim, DimId, Init, Input, InputId, Node, NodeId, Op, Order, Output, Rate, Recurrence, Reduction,
+    Sharing, State, StateId, check, result_dims,
 };
 
 /// A recurrence under construction; dimensions are `K`, `V` and `M`.
@@ -13,7 +13,7 @@ pub(crate) struct Step {
 
 impl Step {
     pub(crate) fn new(name: &str) -> Self {
-        let dim = |name: &str| Dim { name: name.into(), size: None };
+        let dim = |name: &str| Dim { name: name.into(), size: None, formula: None };
         let recurrence = Recurrence {
             name: name.into(),
             doc: vec![],
@@ -23,6 +23,8 @@ impl Step {
             nodes: vec![],
             updates: vec![],
             outputs: vec![],
+            tables: vec![],
+            sequential: false,
         };
         Self { recurrence }
     }
@@ -48,6 +50,7 @@ impl Step {
             rate,
             dtype: None,
             range: Interval::new(range[0], range[1]),
+            doc: vec![],
             span: 0..0,
         };
         self.recurrence.inputs.push(input);
@@ -80,7 +83,15 @@ impl Step {
 
     pub(crate) fn state(&mut self, name: &str, dims: &str) -> NodeId {
         let dims = self.dims(dims);
-        self.recurrence.states.push(State { name: name.into(), dims, init: 0.0, span: 0..0 });
+        self.recurrence.states.push(State {
+            name: name.into(),
+            dims,
+            init: Init::Value(0.0),
+            range: None,
+            order: Order::Forward,
+            doc: vec![],
+            span: 0..0,
+        });
         self.recurrence.updates.push(NodeId(0));
         let id = StateId(self.recurrence.states.len() - 1);
         self.node(Op::State(id))
@@ -151,7 +162,7 @@ impl Step {
     }
 
     pub(crate) fn output(&mut self, name: &str, node: NodeId) {
-        let output = Output { name: name.into(), node, dtype: None, span: 0..0 };
+        let output = Output { name: name.into(), node, dtype: None, doc: vec![], span: 0..0 };
         self.recurrence.outputs.push(output);
     }
 
