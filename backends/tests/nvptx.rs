@@ -81,8 +81,32 @@ fn scan_keeps_its_state_in_registers() {
 }
 
 #[test]
+fn nests_are_loops_over_threads_with_a_loop_inside() {
+    let [_, reductions, ..] = &nests()[..] else { panic!("a kernel of reductions") };
+    let image = ptx(reductions, target("sm_90a"));
+    // A product and its sum are one instruction, and of 3072 terms a few are written out.
+    let fused = count(&image.ptx, "fma.rn.f32");
+    assert!((3..32).contains(&fused), "{fused} in\n{}", image.ptx);
+    assert!(count(&image.ptx, "max.f32") >= 2, "{}", image.ptx);
+    assert!(count(&image.ptx, "ld.shared") < 32, "{}", image.ptx);
+}
+
+#[test]
+fn a_large_table_is_a_constant_of_the_module() {
+    let kernel = table(65_536);
+    let image = ptx(&kernel, target("sm_90a"));
+    let time = image.building + image.lowering;
+    assert!(time < BUDGET, "{time:?}");
+    let declared = ".global .align 16 .b8 table0[131072]";
+    assert!(image.ptx.contains(declared), "{}", &image.ptx[..1000]);
+    for (name, _, code) in assembled(&kernel) {
+        assert_eq!(code.stack_bytes, 0, "{name}");
+    }
+}
+
+#[test]
 fn every_statement_assembles() {
-    for kernel in [statements(), scans()].concat() {
+    for kernel in [statements(), nests(), scans()].concat() {
         for (name, image, code) in assembled(&kernel) {
             let time = image.building + image.lowering;
             note(&format!("{} {name}: {} registers, {time:?}", kernel.name, code.registers));

@@ -78,6 +78,8 @@ impl<'c> Emitter<'c, '_> {
             Stmt::Mix { dst, w, y, to, from, mask } => self.mix(*dst, [*w, *y, *to, *from], *mask),
             Stmt::Inverse { dst, src, upper } => self.inverse(*dst, *src, *upper),
             Stmt::Copy { dst, src, map } => self.copy(*dst, *src, *map),
+            Stmt::Nest(nest) => self.nest(nest),
+            Stmt::Table { dst, values } => self.table(*dst, values),
         }
     }
 

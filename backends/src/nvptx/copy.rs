@@ -3,7 +3,7 @@
 use super::emitter::Emitter;
 use super::fragment::Order;
 use super::index::Index;
-use super::pointwise::At;
+use super::pointwise::{At, Site};
 use super::types::Val;
 use sluice_ir::kernel::{Body, CopyMap, Layout, Place, Tile, TileId, View};
 
@@ -28,7 +28,7 @@ impl<'c> Emitter<'c, '_> {
             Place::Shared(_) => self.over_shared(dst.tile, |row, col| {
                 let at = self.at(dst, row, col);
                 let value = |i: usize| self.argument(&body.args[i], &at, None);
-                self.evaluate(&body.expr, &at, &value)
+                self.evaluate(&body.expr, Site::Element(&at), &value)
             }),
         }
     }
@@ -54,7 +54,7 @@ impl<'c> Emitter<'c, '_> {
                 }
             };
             let inside = self.b.index_below(e.row, tile.rows);
-            self.or_zero(inside, self.evaluate(&body.expr, &at, &argument))
+            self.or_zero(inside, self.evaluate(&body.expr, Site::Element(&at), &argument))
         };
         self.elements(tile).iter().enumerate().map(value).collect()
     }

@@ -2,6 +2,7 @@
 
 use super::builder::Builder;
 use super::emitter::{Argument, Emitter, Prologue, Thread};
+use super::table::{Table, symbol, tables};
 use super::types::Val;
 use melior::Context;
 use melior::ir::attribute::{StringAttribute, TypeAttribute};
@@ -9,8 +10,10 @@ use melior::ir::operation::OperationBuilder;
 use melior::ir::{
     Attribute, Block, BlockLike, Identifier, Location, Module, Operation, Region, RegionLike, Type,
 };
+use sluice_ir::binding::encode;
 use sluice_ir::kernel::{Kernel, ParamKind, Sharing};
 use sluice_ir::target::Target;
+use std::fmt::Write;
 
 /// Symbol of dynamic shared memory.
 const SHARED: &str = "shared";
@@ -22,6 +25,9 @@ pub(super) fn build<'c>(context: &'c Context, kernel: &Kernel, target: &Target) 
     let inner = Region::new();
     let block = inner.append_block(Block::new(&[]));
     block.append_operation(shared_memory(context));
+    for (number, table) in tables(kernel).iter().enumerate() {
+        block.append_operation(constant(context, &symbol(number), table));
+    }
     block.append_operation(function(context, kernel, target));
     let ptx = format!("+ptx{}", target.ptx);
     let nvvm = format!("[#nvvm.target<O = 2, chip = \"{}\", features = \"{ptx}\">]", target.name);
@@ -68,6 +74,32 @@ fn shared_memory(context: &Context) -> Operation<'_> {
             ("linkage", parse(context, "#llvm.linkage<external>")),
             ("addr_space", parse(context, "3 : i32")),
             ("alignment", parse(context, "1024 : i64")),
+        ],
+    )
+}
+
+/// `const T name[] = { ... }` in global memory.
+fn constant<'c>(context: &'c Context, name: &str, table: &Table<'_>) -> Operation<'c> {
+    let (of, count) = (table.dtype, table.values.len());
+    // As text of bytes, which is read much faster than that of numbers.
+    let mut bytes = String::new();
+    for byte in encode(table.dtype, table.values) {
+        write!(bytes, "{byte:02X}").expect("writing to a string");
+    }
+    let array = Type::parse(context, &format!("!llvm.array<{count} x {of}>"));
+    let value = format!("dense<\"0x{bytes}\"> : tensor<{count}x{of}>");
+    operation(
+        context,
+        "llvm.mlir.global",
+        Region::new(),
+        &[
+            ("sym_name", StringAttribute::new(context, name).into()),
+            ("global_type", TypeAttribute::new(array.expect("an array type")).into()),
+            ("value", parse(context, &value)),
+            ("constant", parse(context, "unit")),
+            ("linkage", parse(context, "#llvm.linkage<internal>")),
+            ("addr_space", parse(context, "1 : i32")),
+            ("alignment", parse(context, "16 : i64")),
         ],
     )
 }

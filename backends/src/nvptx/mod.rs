@@ -16,6 +16,7 @@ mod layout;
 mod load;
 mod lower;
 mod memory;
+mod nest;
 mod pointwise;
 mod product;
 mod ptxas;
@@ -23,6 +24,7 @@ mod scalar;
 mod scan;
 mod score;
 mod store;
+mod table;
 mod types;
 
 pub use ptxas::{Assembled, assemble};

@@ -20,6 +20,15 @@ pub(super) struct At<'c> {
     pub(super) register: Option<usize>,
 }
 
+/// What an expression is evaluated for.
+#[derive(Clone, Copy)]
+pub(super) enum Site<'s, 'c> {
+    /// An element of a view.
+    Element(&'s At<'c>),
+    /// A point of a nest, by the indices of its loops.
+    Point(&'s [Index<'c>]),
+}
+
 impl<'c> Emitter<'c, '_> {
     /// The element of a view at a row of the whole tile.
     pub(super) fn at(&self, view: View, tile_row: Index<'c>, col: Index<'c>) -> At<'c> {
@@ -37,31 +46,35 @@ impl<'c> Emitter<'c, '_> {
     pub(super) fn evaluate(
         &self,
         expr: &Expr,
-        at: &At<'c>,
+        site: Site<'_, 'c>,
         argument: &dyn Fn(usize) -> Val<'c>,
     ) -> Val<'c> {
         let b = &self.b;
-        match expr {
-            Expr::Arg(i) => argument(*i),
-            Expr::Const(value) => b.f32(*value),
-            Expr::Unary(f, x) => self.unary(*f, self.evaluate(x, at, argument)),
-            Expr::Binary(f, x, y) => {
-                self.binary(*f, self.evaluate(x, at, argument), self.evaluate(y, at, argument))
+        let value = |e: &Expr| self.evaluate(e, site, argument);
+        match (expr, site) {
+            (Expr::Arg(i), _) => argument(*i),
+            (Expr::Const(value), _) => b.f32(*value),
+            (Expr::Unary(f, x), _) => self.unary(*f, value(x)),
+            (Expr::Binary(f, x, y), _) => self.binary(*f, value(x), value(y)),
+            (Expr::Select(condition, x, y), _) => {
+                let holds = b.compare_float(CompareFloat::Ne, value(condition), b.f32(0.0));
+                b.select(holds, value(x), value(y))
             }
-            Expr::Select(condition, x, y) => {
-                let condition = self.evaluate(condition, at, argument);
-                let holds = b.compare_float(CompareFloat::Ne, condition, b.f32(0.0));
-                b.select(holds, self.evaluate(x, at, argument), self.evaluate(y, at, argument))
-            }
-            Expr::Keep { mask, row_step, col_step, value } => {
+            (Expr::Keep { mask, row_step, col_step, value: inner }, Site::Element(at)) => {
                 let (t, _) = b.index_split(at.row, *row_step);
                 let (s, _) = b.index_split(at.col, *col_step);
-                let holds = self.holds(*mask, t, s);
-                b.select(holds, self.evaluate(value, at, argument), b.f32(0.0))
+                b.select(self.holds(*mask, t, s), value(inner), b.f32(0.0))
             }
-            Expr::Live { rows, value } => {
+            (Expr::Live { rows, value: inner }, Site::Element(at)) => {
                 let holds = self.is_live(self.tile_row(at), *rows, self.now().live);
-                b.select(holds, self.evaluate(value, at, argument), b.f32(0.0))
+                b.select(holds, value(inner), b.f32(0.0))
+            }
+            (Expr::Index(i), Site::Point(loops)) => {
+                b.convert("llvm.uitofp", b.index(loops[*i]), b.types.f32)
+            }
+            (Expr::Index(_), Site::Element(_))
+            | (Expr::Keep { .. } | Expr::Live { .. }, Site::Point(_)) => {
+                unreachable!("a checked expression fits where it stands")
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use super::emitter::Emitter;
 use super::index::Index;
-use super::pointwise::At;
+use super::pointwise::{At, Site};
 use super::types::{Compare, Val};
 use sluice_ir::kernel::{Band, Mma, Operand, Place, Start, View};
 
@@ -193,7 +193,7 @@ impl<'c> Emitter<'c, '_> {
         let inside = b.both(b.index_below(at.row, at.shape[1]), b.index_below(at.col, at.shape[2]));
         let value = match &m.then {
             None => sum,
-            Some(body) => self.evaluate(&body.expr, at, &|i| match i {
+            Some(body) => self.evaluate(&body.expr, Site::Element(at), &|i| match i {
                 0 => sum,
                 _ => self.argument(&body.args[i - 1], at, None),
             }),

@@ -100,14 +100,16 @@ impl<'c> Emitter<'c, '_> {
         self.zero_padding(dst.tile);
     }
 
-    fn joined(&self, op: Reduction, x: Val<'c>, y: Val<'c>) -> Val<'c> {
+    /// Two values of a reduction as one.
+    pub(super) fn joined(&self, op: Reduction, x: Val<'c>, y: Val<'c>) -> Val<'c> {
         match op {
             Reduction::Sum => self.b.fadd(x, y),
             Reduction::Max => self.binary(Binary::Max, x, y),
         }
     }
 
-    fn neutral(&self, op: Reduction) -> Val<'c> {
+    /// What a reduction starts from.
+    pub(super) fn neutral(&self, op: Reduction) -> Val<'c> {
         self.b.f32(match op {
             Reduction::Sum => 0.0,
             Reduction::Max => f64::NEG_INFINITY,

@@ -133,6 +133,8 @@ impl<'c, 'k> Emitter<'c, 'k> {
             }
             Stmt::Inverse { dst, src, upper } => self.inverse(*dst, *src, *upper, place),
             Stmt::Copy { dst, src, map } => self.copy(*dst, *src, *map, place),
+            Stmt::Nest(nest) => self.nest(nest, place),
+            Stmt::Table { dst, values } => self.table(*dst, values, place),
         }
     }
 
@@ -171,9 +173,13 @@ impl<'c, 'k> Emitter<'c, 'k> {
 
     /// Sets an element of a view, rounding it if asked to.
     pub(super) fn write(&self, view: View, index: [Int<'c>; 3], value: Real<'c>, place: Place<'c>) {
-        let dtype = self.kernel.tile(view.tile).dtype;
+        self.put(view.tile, self.view_element(view, index, place.chunk), value);
+    }
+
+    /// Sets the element of a tile at an address, rounding it if asked to.
+    pub(super) fn put(&self, tile: TileId, at: Ptr<'c>, value: Real<'c>) {
+        let dtype = self.kernel.tile(tile).dtype;
         let value = if self.options.round_tiles { self.round(dtype, value) } else { value };
-        let at = self.view_element(view, index, place.chunk);
         self.build.raw.build_store(at, value).expect(super::build::BUILDS);
     }
 

@@ -16,6 +16,7 @@
 //! product.rs    matrix products and inverses
 //! decay.rs      scores and mixes with a decay per column
 //! scan.rs       reductions and running sums
+//! nest.rs       loop nests and tables
 //! object.rs     LLVM's pipeline, object files
 //! jit.rs        the same code in this process
 //! ```
@@ -38,6 +39,7 @@ mod decay;
 mod entry;
 mod jit;
 mod memory;
+mod nest;
 mod object;
 mod order;
 mod pointwise;

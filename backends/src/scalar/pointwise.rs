@@ -1,6 +1,6 @@
 //! Pointwise expressions at one element of a destination.
 
-use super::build::{Int, Real};
+use super::build::{BUILDS, Int, Real};
 use super::entry::{Emitter, Place};
 use inkwell::FloatPredicate;
 use sluice_ir::kernel::{Arg, Body, Expr, View};
@@ -13,6 +13,15 @@ pub(super) struct Spot<'c> {
     pub(super) shape: [usize; 3],
     pub(super) index: [Int<'c>; 3],
     pub(super) place: Place<'c>,
+}
+
+/// What an expression is evaluated for.
+#[derive(Clone, Copy)]
+pub(super) enum Site<'c, 's> {
+    /// An element of a view.
+    Element(Spot<'c>),
+    /// A point of a nest, by the indices of its loops.
+    Point(&'s [Int<'c>]),
 }
 
 impl<'c> Emitter<'c, '_> {
@@ -28,7 +37,7 @@ impl<'c> Emitter<'c, '_> {
     pub(super) fn body(&self, body: &Body, spot: Spot<'c>, sum: Option<Real<'c>>) -> Real<'c> {
         let read = |arg: &Arg| self.argument(*arg, spot);
         let args: Vec<_> = sum.into_iter().chain(body.args.iter().map(read)).collect();
-        self.value(&body.expr, &args, spot)
+        self.value(&body.expr, &args, Site::Element(spot))
     }
 
     fn argument(&self, arg: Arg, spot: Spot<'c>) -> Real<'c> {
@@ -48,28 +57,36 @@ impl<'c> Emitter<'c, '_> {
         self.read(arg.view, [shrink(n, to_blocks, blocks), row, col], spot.place)
     }
 
-    fn value(&self, expr: &Expr, args: &[Real<'c>], spot: Spot<'c>) -> Real<'c> {
+    /// The value of an expression for the values of its arguments.
+    pub(super) fn value(&self, expr: &Expr, args: &[Real<'c>], site: Site<'c, '_>) -> Real<'c> {
         let b = &self.build;
-        let value = |e: &Expr| self.value(e, args, spot);
-        match expr {
-            Expr::Arg(i) => args[*i],
-            Expr::Const(x) => b.number(*x),
-            Expr::Unary(f, x) => self.unary(*f, value(x)),
-            Expr::Binary(f, x, y) => self.binary(*f, value(x), value(y)),
-            Expr::Select(condition, yes, no) => {
+        let value = |e: &Expr| self.value(e, args, site);
+        match (expr, site) {
+            (Expr::Arg(i), _) => args[*i],
+            (Expr::Const(x), _) => b.number(*x),
+            (Expr::Unary(f, x), _) => self.unary(*f, value(x)),
+            (Expr::Binary(f, x, y), _) => self.binary(*f, value(x), value(y)),
+            (Expr::Select(condition, yes, no), _) => {
                 let zero = b.number(0.0);
                 let holds = b.fcompare(FloatPredicate::UNE, value(condition), zero);
                 b.choose(holds, value(yes), value(no))
             }
-            Expr::Keep { mask, row_step, col_step, value: inner } => {
+            (Expr::Keep { mask, row_step, col_step, value: inner }, Site::Element(spot)) => {
                 let row = b.div(spot.index[1], b.int(*row_step));
                 let col = b.div(spot.index[2], b.int(*col_step));
                 b.choose(self.holds(*mask, row, col), value(inner), b.number(0.0))
             }
-            Expr::Live { rows, value: inner } => {
+            (Expr::Live { rows, value: inner }, Site::Element(spot)) => {
                 let row = b.offset(spot.index[0], spot.shape[1], spot.index[1]);
                 let exists = self.token_exists(spot.place, b.div(row, b.int(*rows)));
                 b.choose(exists, value(inner), b.number(0.0))
+            }
+            (Expr::Index(i), Site::Point(loops)) => {
+                b.raw.build_unsigned_int_to_float(loops[*i], b.real, "").expect(BUILDS)
+            }
+            (Expr::Index(_), Site::Element(_))
+            | (Expr::Keep { .. } | Expr::Live { .. }, Site::Point(_)) => {
+                unreachable!("a checked expression fits where it stands")
             }
         }
     }

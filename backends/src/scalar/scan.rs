@@ -1,37 +1,50 @@
 //! Reductions and running sums.
 
-use super::build::Real;
+use super::build::{Int, Real};
 use super::entry::{Emitter, Place};
 use sluice_ir::kernel::{Over, Reduction, View};
 use sluice_ir::seq::Mask;
 
 impl<'c> Emitter<'c, '_> {
+    /// Sum or maximum of `count` values, in their order.
+    pub(super) fn combine(
+        &self,
+        op: Reduction,
+        count: usize,
+        value: impl FnOnce(Int<'c>) -> Real<'c>,
+    ) -> Real<'c> {
+        let b = &self.build;
+        let result = b.variable(b.number(match op {
+            Reduction::Sum => 0.0,
+            Reduction::Max => f64::NEG_INFINITY,
+        }));
+        b.times(count, |k| {
+            let (before, x) = (result.get(), value(k));
+            result.set(match op {
+                Reduction::Sum => b.fadd(before, x),
+                Reduction::Max => b.intrinsic("llvm.maxnum", &[before, x]),
+            });
+        });
+        result.get()
+    }
+
     pub(super) fn reduce(&self, op: Reduction, dst: View, src: View, over: Over, place: Place<'c>) {
         let b = &self.build;
         let (to, from) = (self.kernel.shape(dst), self.kernel.shape(src));
         let run = from[1] / to[1];
-        let start = match op {
-            Reduction::Sum => 0.0,
-            Reduction::Max => f64::NEG_INFINITY,
-        };
-        let join = |a: Real<'c>, x: Real<'c>| match op {
-            Reduction::Sum => b.fadd(a, x),
-            Reduction::Max => b.intrinsic("llvm.maxnum", &[a, x]),
-        };
         let count = match over {
             Over::Cols => from[2],
             Over::Rows => run,
         };
         b.each(to, |[n, r, c]| {
-            let result = b.variable(b.number(start));
-            b.times(count, |k| {
+            let value = self.combine(op, count, |k| {
                 let at = match over {
                     Over::Cols => [n, r, k],
                     Over::Rows => [n, b.offset(r, run, k), c],
                 };
-                result.set(join(result.get(), self.read(src, at, place)));
+                self.read(src, at, place)
             });
-            self.write(dst, [n, r, c], result.get(), place);
+            self.write(dst, [n, r, c], value, place);
         });
     }
 

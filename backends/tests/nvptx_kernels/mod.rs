@@ -1,7 +1,9 @@
 //! Kernels written by hand, small and of the sizes that matter.
 
+mod nests;
 mod statements;
 
+pub(crate) use nests::{nests, table};
 pub(crate) use statements::statements;
 
 use sluice_ir::dtype::Dtype;

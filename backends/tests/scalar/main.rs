@@ -3,6 +3,7 @@
 
 mod draft;
 mod embed;
+mod nests;
 mod recurrence;
 mod statements;
 mod types;

@@ -3,8 +3,9 @@
 //! 1. Indices of tiles, params and mbarriers are in range; views divide their tile's rows.
 //! 2. Loads come from inputs, stores go to outputs, and rows and columns fit.
 //! 3. Operand shapes fit each statement; arguments of pointwise expressions divide the destination.
+//!    Loop nests stay within their tiles, and no point touches what another one writes.
 //! 4. Placement: products on tensor cores have 16-bit operands in padded shared memory or columns,
-//!    running sums, scores, mixes and inverses stay in shared memory, carried tiles are in columns.
+//!    running sums, scores, mixes, inverses, nests and tables stay in shared memory, carried tiles are in columns.
 //! 5. Shared memory: rows fit their pitch, instances do not overlap, tiles end within the kernel's
 //!    bytes.
 //! 6. Order: every read of shared memory follows its write through a barrier, nothing is
@@ -144,6 +145,17 @@ fn statement(kernel: &Kernel, stmt: &Stmt) -> Result<(), String> {
             equal("the inverse", shape(dst)?, [b, r, c])
         }
         Stmt::Copy { dst, src, map } => copy(shape(dst)?, shape(src)?, *map),
+        Stmt::Nest(nest) => {
+            nest.fault(kernel).map_or(Ok(()), Err)?;
+            let leaves = Leaves { args: nest.args.len(), loops: Some(nest.loops().len()) };
+            arguments(&nest.expr, leaves)
+        }
+        Stmt::Table { dst, values } => {
+            is_shared(kernel, View { tile: *dst, blocks: 1 })?;
+            let tile = kernel.tile(*dst);
+            let size = tile.rows * tile.cols;
+            ensure(values.len() == size, || format!("{} numbers for {size}", values.len()))
+        }
     }
 }
 
@@ -180,18 +192,35 @@ fn pointwise(kernel: &Kernel, dst: [usize; 3], body: &Body, before: usize) -> Re
         let fits = [b, r, c].iter().zip(dst).all(|(n, extent)| extent.is_multiple_of(*n));
         ensure(fits, || format!("argument [{b}, {r}, {c}] in {dst:?}"))?;
     }
-    arguments(&body.expr, body.args.len() + before)
+    arguments(&body.expr, Leaves { args: body.args.len() + before, loops: None })
 }
 
-fn arguments(expr: &Expr, count: usize) -> Result<(), String> {
+/// What an expression may read.
+#[derive(Clone, Copy)]
+struct Leaves {
+    /// Arguments.
+    args: usize,
+    /// Loops around it; none: it is for an element of a view, which has a row and a column.
+    loops: Option<usize>,
+}
+
+fn arguments(expr: &Expr, leaves: Leaves) -> Result<(), String> {
+    let all = |inner: &[&Expr]| inner.iter().try_for_each(|x| arguments(x, leaves));
     match expr {
-        Expr::Arg(i) => ensure(*i < count, || format!("argument {i} of {count}")),
-        Expr::Const(_) => Ok(()),
-        Expr::Unary(_, a) | Expr::Keep { value: a, .. } | Expr::Live { value: a, .. } => {
-            arguments(a, count)
+        Expr::Arg(i) => ensure(*i < leaves.args, || format!("argument {i} of {}", leaves.args)),
+        Expr::Index(i) => {
+            let loops = leaves.loops.unwrap_or(0);
+            ensure(*i < loops, || format!("index of loop {i} of {loops}"))
         }
-        Expr::Binary(_, a, b) => arguments(a, count).and(arguments(b, count)),
-        Expr::Select(c, a, b) => [c, a, b].into_iter().try_for_each(|x| arguments(x, count)),
+        Expr::Const(_) => Ok(()),
+        Expr::Keep { value, .. } | Expr::Live { value, .. } => {
+            let has_row = leaves.loops.is_none();
+            ensure(has_row, || "a point of a nest has neither row nor column".to_owned())?;
+            all(&[value])
+        }
+        Expr::Unary(_, a) => all(&[a]),
+        Expr::Binary(_, a, b) => all(&[a, b]),
+        Expr::Select(c, a, b) => all(&[c, a, b]),
     }
 }
 

@@ -5,7 +5,7 @@
 //! Role   = a group of warps with setup, body (once per chunk) and finish
 //! Tile   = [blocks * rows, cols] elements of one dtype, in shared memory or spread over columns
 //! Stmt   = Load | Store | Commit | WaitLoads | Sync | Fill | Map | Mma | Reduce | Run
-//!        | Score | Mix | Inverse | Copy
+//!        | Score | Mix | Inverse | Copy | Nest | Table
 //! ```
 //!
 //! An operand is a [`View`]: the same elements of a tile seen as `blocks` blocks of `rows` rows.

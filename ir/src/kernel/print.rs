@@ -1,8 +1,8 @@
 //! How a kernel prints: one line a tile and a statement; stable, for snapshots and `explain`.
 
 use super::{
-    Arg, Band, Body, CopyMap, Expr, Kernel, Mma, Over, Place, Reduction, Start, Stmt, Swizzle,
-    Sync, TileId, Unit, View,
+    Access, Arg, Band, Body, CopyMap, Expr, Kernel, Mma, Nest, Over, Place, Reduction, Start, Stmt,
+    Swizzle, Sync, TileId, Unit, View,
 };
 use std::fmt::{self, Write as _};
 
@@ -119,6 +119,36 @@ impl Kernel {
         expression(&body.expr, &args)
     }
 
+    /// As in `for i0<4: y[8*i0] = sum i1<16 of a[16*i0 + i1]`.
+    fn nest(&self, nest: &Nest) -> String {
+        let loops = |from: usize, extents: &[usize]| {
+            let one = |(i, n): (usize, &usize)| format!("i{}<{n}", from + i);
+            extents.iter().enumerate().map(one).collect::<Vec<_>>().join(" ")
+        };
+        let outer = if nest.extents.is_empty() {
+            String::new()
+        } else {
+            format!("for {}: ", loops(0, &nest.extents))
+        };
+        let inner = nest.reduce.map_or(String::new(), |(op, n)| {
+            format!("{} {} of ", reduction(op), loops(nest.extents.len(), &[n]))
+        });
+        let args: Vec<String> = nest.args.iter().map(|a| self.access(a)).collect();
+        let value = expression(&nest.expr, &args);
+        format!("{outer}{} = {inner}{value}", self.access(&nest.dst))
+    }
+
+    fn access(&self, access: &Access) -> String {
+        let moves = access.strides.iter().enumerate().filter(|(_, s)| **s > 0);
+        let mut terms: Vec<String> = moves
+            .map(|(i, s)| if *s == 1 { format!("i{i}") } else { format!("{s}*i{i}") })
+            .collect();
+        if access.offset > 0 || terms.is_empty() {
+            terms.push(access.offset.to_string());
+        }
+        format!("{}[{}]", self.tile(access.tile).name, terms.join(" + "))
+    }
+
     /// One statement as text.
     pub fn stmt(&self, stmt: &Stmt) -> String {
         let v = |v: &View| self.view(*v);
@@ -143,10 +173,7 @@ impl Kernel {
             Stmt::Map { dst, body } => format!("{} = {}", v(dst), self.body(body, None)),
             Stmt::Mma(m) => self.product(m),
             Stmt::Reduce { op, dst, src, over } => {
-                let op = match op {
-                    Reduction::Sum => "sum",
-                    Reduction::Max => "max",
-                };
+                let op = reduction(*op);
                 let over = match over {
                     Over::Cols => "columns",
                     Over::Rows => "rows",
@@ -166,8 +193,28 @@ impl Kernel {
             Stmt::Copy { dst, src, map } => {
                 format!("{} = copy {} {}", v(dst), v(src), copy_map(*map))
             }
+            Stmt::Nest(nest) => self.nest(nest),
+            Stmt::Table { dst, values } => {
+                format!("{} = table {}", self.tile(*dst).name, table(values))
+            }
         }
     }
+}
+
+fn reduction(op: Reduction) -> &'static str {
+    match op {
+        Reduction::Sum => "sum",
+        Reduction::Max => "max",
+    }
+}
+
+/// The numbers of a short table; of a long one the first and how many there are.
+fn table(values: &[f64]) -> String {
+    const SHOWN: usize = 8;
+    let shown: Vec<String> = values.iter().take(SHOWN).map(f64::to_string).collect();
+    let rest =
+        if values.len() > SHOWN { format!(" ... {} in all", values.len()) } else { String::new() };
+    format!("{}{rest}", shown.join(" "))
 }
 
 fn at_column(col: usize) -> String {
@@ -192,8 +239,10 @@ fn copy_map(map: CopyMap) -> String {
 fn expression(expr: &Expr, args: &[String]) -> String {
     let e = |x: &Expr| expression(x, args);
     match expr {
-        Expr::Arg(i) => args[*i].clone(),
+        // The checker prints expressions that it refuses.
+        Expr::Arg(i) => args.get(*i).cloned().unwrap_or_else(|| format!("argument {i}")),
         Expr::Const(x) => x.to_string(),
+        Expr::Index(i) => format!("i{i}"),
         Expr::Unary(f, a) => format!("{}({})", f.name(), e(a)),
         Expr::Binary(f, a, b) => format!("{}({}, {})", f.name(), e(a), e(b)),
         Expr::Select(c, a, b) => format!("select({}, {}, {})", e(c), e(a), e(b)),

@@ -1,10 +1,11 @@
 //! The statements of a kernel and the pointwise expressions in them; [`super::Kernel`] explains
 //! tiles, columns and chunks.
 
-use super::{ParamId, TileId, View};
+use super::{Nest, ParamId, TileId, View};
 pub use crate::pointwise::{Binary, Unary};
 pub use crate::seq::Mask;
 pub use crate::step::Reduction;
+use std::sync::Arc;
 
 /// One statement. Every statement writes the whole of its destination unless it says otherwise.
 #[derive(Clone, Debug, PartialEq)]
@@ -132,6 +133,15 @@ pub enum Stmt {
         src: View,
         /// Which elements go where.
         map: CopyMap,
+    },
+    /// A loop nest; writes only the elements that it names.
+    Nest(Nest),
+    /// Constants for the whole of a shared tile.
+    Table {
+        /// Destination.
+        dst: TileId,
+        /// Its elements row by row.
+        values: Arc<[f64]>,
     },
 }
 
@@ -306,6 +316,8 @@ pub enum Expr {
         /// The value.
         value: Box<Expr>,
     },
+    /// The index of a loop as a number, in a [`Nest`] only; there neither `Keep` nor `Live` is legal.
+    Index(usize),
     /// The value in rows of tokens that exist, else 0; a token has `rows` rows of the whole tile.
     Live {
         /// Rows of one token.
@@ -319,7 +331,7 @@ impl Stmt {
     /// The tile that the statement writes, if it writes one.
     pub fn writes(&self) -> Option<TileId> {
         match self {
-            Stmt::Load { dst, .. } | Stmt::Fill { dst, .. } => Some(*dst),
+            Stmt::Load { dst, .. } | Stmt::Fill { dst, .. } | Stmt::Table { dst, .. } => Some(*dst),
             Stmt::Map { dst, .. }
             | Stmt::Reduce { dst, .. }
             | Stmt::Run { dst, .. }
@@ -328,6 +340,7 @@ impl Stmt {
             | Stmt::Inverse { dst, .. }
             | Stmt::Copy { dst, .. } => Some(dst.tile),
             Stmt::Mma(m) => Some(m.dst.tile),
+            Stmt::Nest(n) => Some(n.dst.tile),
             Stmt::Store { .. } | Stmt::Commit | Stmt::WaitLoads { .. } | Stmt::Sync(_) => None,
         }
     }
@@ -338,6 +351,7 @@ impl Stmt {
         match self {
             Stmt::Load { .. }
             | Stmt::Fill { .. }
+            | Stmt::Table { .. }
             | Stmt::Commit
             | Stmt::WaitLoads { .. }
             | Stmt::Sync(_) => vec![],
@@ -359,6 +373,7 @@ impl Stmt {
             | Stmt::Copy { src, .. } => vec![src.tile],
             Stmt::Score { p, a, to, from, .. } => vec![p.tile, a.tile, to.tile, from.tile],
             Stmt::Mix { w, y, to, from, .. } => vec![w.tile, y.tile, to.tile, from.tile],
+            Stmt::Nest(n) => n.args.iter().map(|a| a.tile).collect(),
         }
     }
 }

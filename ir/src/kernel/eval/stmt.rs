@@ -1,7 +1,9 @@
 //! The meaning of each statement that computes, on whole tiles.
 
 use super::Run;
-use crate::kernel::{Arg, Body, CopyMap, Expr, Mma, Operand, Over, Reduction, Start, Stmt, View};
+use crate::kernel::{
+    Arg, Body, CopyMap, Expr, Mma, Nest, Operand, Over, Reduction, Start, Stmt, View,
+};
 use crate::seq::Mask;
 
 /// The elements of a view with its shape `[blocks, rows, cols]`.
@@ -23,9 +25,44 @@ struct Spot {
     index: [usize; 3],
 }
 
+/// What an expression is evaluated for.
+#[derive(Clone, Copy)]
+enum Site<'a> {
+    /// An element of a view.
+    Element(Spot),
+    /// A point of a nest, by the indices of its loops.
+    Point(&'a [usize]),
+}
+
 fn elements(shape: [usize; 3]) -> impl Iterator<Item = [usize; 3]> {
     let [blocks, rows, cols] = shape;
     (0..blocks).flat_map(move |b| (0..rows).flat_map(move |r| (0..cols).map(move |c| [b, r, c])))
+}
+
+/// Every point of loops of these extents, the last loop fastest.
+fn points(extents: &[usize]) -> impl Iterator<Item = Vec<usize>> {
+    (0..extents.iter().product::<usize>()).map(move |n| {
+        let mut rest = n;
+        let mut point: Vec<usize> = extents
+            .iter()
+            .rev()
+            .map(|extent| {
+                let index = rest % extent;
+                rest /= extent;
+                index
+            })
+            .collect();
+        point.reverse();
+        point
+    })
+}
+
+/// Combines values in their order.
+fn fold(op: Reduction, values: impl Iterator<Item = f64>) -> f64 {
+    match op {
+        Reduction::Sum => values.sum(),
+        Reduction::Max => values.fold(f64::NEG_INFINITY, f64::max),
+    }
 }
 
 impl Run<'_> {
@@ -42,7 +79,7 @@ impl Run<'_> {
             }
             Stmt::Map { dst, body } => {
                 let shape = self.kernel.shape(*dst);
-                let value = |index| self.value(&body.expr, body, Spot { shape, index }, None);
+                let value = |index| self.body(body, Spot { shape, index }, None);
                 self.put(dst.tile, elements(shape).map(value).collect());
             }
             Stmt::Mma(m) => self.product(m),
@@ -54,6 +91,8 @@ impl Run<'_> {
             Stmt::Mix { dst, w, y, to, from, mask } => self.mix(*dst, [*w, *y, *to, *from], *mask),
             Stmt::Inverse { dst, src, upper } => self.inverse(*dst, *src, *upper),
             Stmt::Copy { dst, src, map } => self.copy(*dst, *src, *map),
+            Stmt::Nest(nest) => self.nest(nest),
+            Stmt::Table { dst, values } => self.put(*dst, values.to_vec()),
             Stmt::Load { .. }
             | Stmt::Store { .. }
             | Stmt::Commit
@@ -62,29 +101,69 @@ impl Run<'_> {
         }
     }
 
-    /// Value of an expression; `sum` is argument 0 of a product's `then`.
-    fn value(&self, expr: &Expr, body: &Body, spot: Spot, sum: Option<f64>) -> f64 {
-        let value = |e: &Expr| self.value(e, body, spot, sum);
-        match expr {
-            Expr::Arg(i) => match (sum, *i) {
-                (Some(sum), 0) => sum,
-                (Some(_), i) => self.argument(body.args[i - 1], spot),
-                (None, i) => self.argument(body.args[i], spot),
-            },
-            Expr::Const(x) => *x,
-            Expr::Unary(f, a) => f.eval(value(a)),
-            Expr::Binary(f, a, b) => f.eval(value(a), value(b)),
-            Expr::Select(c, a, b) => value(if value(c) == 0.0 { b } else { a }),
-            Expr::Keep { mask, row_step, col_step, value: inner } => {
+    /// Value of a body at an element; `sum` is argument 0 of a product's `then`.
+    fn body(&self, body: &Body, spot: Spot, sum: Option<f64>) -> f64 {
+        let argument = |i: usize| match (sum, i) {
+            (Some(sum), 0) => sum,
+            (Some(_), i) => self.argument(body.args[i - 1], spot),
+            (None, i) => self.argument(body.args[i], spot),
+        };
+        self.value(&body.expr, Site::Element(spot), &argument)
+    }
+
+    /// Value of an expression whose arguments `argument` gives.
+    fn value(&self, expr: &Expr, site: Site<'_>, argument: &dyn Fn(usize) -> f64) -> f64 {
+        let value = |e: &Expr| self.value(e, site, argument);
+        match (expr, site) {
+            (Expr::Arg(i), _) => argument(*i),
+            (Expr::Const(x), _) => *x,
+            (Expr::Unary(f, a), _) => f.eval(value(a)),
+            (Expr::Binary(f, a, b), _) => f.eval(value(a), value(b)),
+            (Expr::Select(c, a, b), _) => value(if value(c) == 0.0 { b } else { a }),
+            (Expr::Keep { mask, row_step, col_step, value: inner }, Site::Element(spot)) => {
                 let holds = mask.holds(spot.index[1] / row_step, spot.index[2] / col_step);
                 if holds { value(inner) } else { 0.0 }
             }
-            Expr::Live { rows, value: inner } => {
+            (Expr::Live { rows, value: inner }, Site::Element(spot)) => {
                 let row = spot.index[0] * spot.shape[1] + spot.index[1];
                 let exists = row / rows < self.live(self.chunk);
                 if exists { value(inner) } else { 0.0 }
             }
+            (Expr::Index(i), Site::Point(loops)) => loops[*i] as f64,
+            (Expr::Index(_), Site::Element(_))
+            | (Expr::Keep { .. } | Expr::Live { .. }, Site::Point(_)) => {
+                unreachable!("a checked expression fits where it stands")
+            }
         }
+    }
+
+    fn nest(&mut self, nest: &Nest) {
+        let value = |point: &[usize]| {
+            let argument = |i: usize| {
+                let access = &nest.args[i];
+                self.data(access.tile)[access.at(point)]
+            };
+            self.value(&nest.expr, Site::Point(point), &argument)
+        };
+        let mut out = self.data(nest.dst.tile).to_vec();
+        for mut point in points(&nest.extents) {
+            let element = nest.dst.at(&point);
+            out[element] = match nest.reduce {
+                None => value(&point),
+                Some((op, count)) => {
+                    let inner = point.len();
+                    point.push(0);
+                    fold(
+                        op,
+                        (0..count).map(|k| {
+                            point[inner] = k;
+                            value(&point)
+                        }),
+                    )
+                }
+            };
+        }
+        self.put(nest.dst.tile, out);
     }
 
     fn argument(&self, arg: Arg, spot: Spot) -> f64 {
@@ -118,7 +197,7 @@ impl Run<'_> {
                 .fold(start, |sum, x| sum + x);
             let spot = Spot { shape, index };
             out.push(match &m.then {
-                Some(body) => self.value(&body.expr, body, spot, Some(sum)),
+                Some(body) => self.body(body, spot, Some(sum)),
                 None => sum,
             });
         }
@@ -130,13 +209,9 @@ impl Run<'_> {
         let block = self.block(src);
         let [_, rows, cols] = block.shape;
         let per = rows / shape[1];
-        let fold = |values: &mut dyn Iterator<Item = f64>| match op {
-            Reduction::Sum => values.sum::<f64>(),
-            Reduction::Max => values.fold(f64::NEG_INFINITY, f64::max),
-        };
         let value = |[b, r, c]: [usize; 3]| match over {
-            Over::Cols => fold(&mut (0..cols).map(|k| block.at(b, r, k))),
-            Over::Rows => fold(&mut (0..per).map(|k| block.at(b, r * per + k, c))),
+            Over::Cols => fold(op, (0..cols).map(|k| block.at(b, r, k))),
+            Over::Rows => fold(op, (0..per).map(|k| block.at(b, r * per + k, c))),
         };
         let out = elements(shape).map(value).collect();
         self.put(dst.tile, out);
