@@ -75,8 +75,11 @@ fn map(dst: View, args: Vec<Arg>, expr: Expr) -> Stmt {
 #[test]
 fn unary_functions() {
     for &f in Unary::ALL {
-        let positive = matches!(f, Unary::Log | Unary::Sqrt | Unary::Rsqrt | Unary::Recip);
-        let lo = if positive { 0.1 } else { -6.0 };
+        let lo = match f {
+            Unary::Log | Unary::Sqrt | Unary::Rsqrt | Unary::Recip => 0.1,
+            Unary::Log1p => -0.9,
+            _ => -6.0,
+        };
         let x = Matrix { rows: 4, cols: 8, data: noise(1, 32, lo, 6.0) };
         let want = Matrix::make(4, 8, |r, c| f.eval(x.at(r, c)));
         assert_equals(&[x], &want, |x, y| {
@@ -88,13 +91,45 @@ fn unary_functions() {
 #[test]
 fn unary_functions_survive_their_extremes() {
     let x = Matrix { rows: 1, cols: 4, data: vec![-1e4, 1e4, f64::NEG_INFINITY, 0.0] };
-    for f in [Unary::Sigmoid, Unary::LogSigmoid, Unary::Softplus, Unary::Exp, Unary::Tanh] {
+    for f in [
+        Unary::Sigmoid,
+        Unary::LogSigmoid,
+        Unary::Softplus,
+        Unary::Exp,
+        Unary::Expm1,
+        Unary::Tanh,
+        Unary::Floor,
+        Unary::Sign,
+    ] {
         let statement =
             |x: &[TileId], y| vec![map(whole(y), vec![arg(whole(x[0]))], unary(f, Expr::Arg(0)))];
         let want: Vec<f64> = x.data.iter().map(|v| f.eval(*v)).collect();
         let got = apply(std::slice::from_ref(&x), [1, 4], Precision::F64, statement);
         assert_eq!(got, want, "{}", f.name());
     }
+}
+
+#[test]
+fn functions_near_zero_keep_what_one_would_swallow() {
+    let x = Matrix { rows: 1, cols: 4, data: vec![-3e-8, 2e-9, 1e-5, -1e-5] };
+    for f in [Unary::Expm1, Unary::Log1p] {
+        let want = Matrix::make(1, 4, |_, c| f.eval(x.at(0, c)));
+        assert_equals(std::slice::from_ref(&x), &want, |x, y| {
+            map(whole(y), vec![arg(whole(x[0]))], unary(f, Expr::Arg(0)))
+        });
+    }
+}
+
+#[test]
+fn sums_of_exponentials_survive_their_extremes() {
+    let (low, high) = (f64::NEG_INFINITY, f64::INFINITY);
+    let x = Matrix { rows: 1, cols: 6, data: vec![low, low, 0.5, high, high, -800.0] };
+    let y = Matrix { rows: 1, cols: 6, data: vec![low, -3.0, low, high, low, 800.0] };
+    let got = apply(&[x, y], [1, 6], Precision::F64, |t, dst| {
+        let sum = binary(Binary::LogAddExp, Expr::Arg(0), Expr::Arg(1));
+        vec![map(whole(dst), vec![arg(whole(t[0])), arg(whole(t[1]))], sum)]
+    });
+    assert_eq!(got, [low, -3.0, 0.5, high, high, 800.0]);
 }
 
 #[test]
