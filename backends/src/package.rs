@@ -2,7 +2,7 @@
 
 use sluice_ir::artifact::{ParamInfo, ParamRole};
 use sluice_ir::dtype::Dtype;
-use sluice_ir::kernel::Kernel;
+use sluice_ir::kernel::{Kernel, Order};
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
@@ -91,7 +91,7 @@ pub fn header(kernel: &Kernel, about: Header<'_>) -> String {
          #define {upper}_WORKSPACE_BYTES {}\n#define {upper}_WORKSPACE_ALIGN {}\n\n",
         about.workspace_bytes, about.workspace_align
     );
-    text += &conventions(&params);
+    text += &conventions(&params, kernel.order);
     let _ = write!(text, "void {name}(");
     for param in &params {
         text += &declaration(param);
@@ -119,7 +119,7 @@ fn introduction(name: &str, about: Header<'_>) -> String {
     comment(&lines)
 }
 
-fn conventions(params: &[ParamInfo]) -> String {
+fn conventions(params: &[ParamInfo], order: Order) -> String {
     let mut lines = vec![
         "The tokens of all sequences lie in one axis: sequence i has the tokens from".to_owned(),
         "cu_seqlens[i] up to cu_seqlens[i + 1], which has sequences + 1 entries and starts at 0."
@@ -128,6 +128,18 @@ fn conventions(params: &[ParamInfo]) -> String {
             .to_owned(),
         "elements for the first two axes; everything else is dense and row-major.".to_owned(),
     ];
+    if let Some(columns) = order.grid() {
+        lines.push(format!(
+            "The tokens of a sequence are a grid of {columns} columns, row after row: their number is"
+        ));
+        lines.push(format!(
+            "a multiple of {columns}. The recurrence runs along each column in turn."
+        ));
+    }
+    if matches!(order, Order::Reverse | Order::ReverseColumns(_)) {
+        lines
+            .push("The recurrence runs from the last token of a sequence to the first.".to_owned());
+    }
     let has = |role| params.iter().any(|p| p.kind == role);
     if has(ParamRole::StateIn) {
         lines.push("An initial state may be null: the program's own initial value.".to_owned());

@@ -84,6 +84,7 @@ fn variant(
         ptx: Some(file("ptx")),
         cubin: assembled.as_ref().map(|_| file("cubin")),
         chunk: kernel.chunk,
+        order: kernel.order,
         max_tokens: match kernel.schedule {
             Schedule::Step => Some(crate::kernels::STEP_TOKENS),
             Schedule::FusedScan => None,

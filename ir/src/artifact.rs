@@ -1,6 +1,7 @@
 //! Code and how to call it: what a backend makes and what a launcher reads.
 
 use crate::dtype::Dtype;
+use crate::kernel::Order;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -39,6 +40,10 @@ pub struct Variant {
     pub cubin: Option<String>,
     /// Tokens per iteration.
     pub chunk: usize,
+    /// In which order the tokens of a sequence are visited, as in `reverse` or `columns 16`; a
+    /// launcher must see that every sequence is whole rows of such a grid.
+    #[serde(default)]
+    pub order: Order,
     /// Largest number of tokens of a sequence for which the variant is meant; none: any.
     pub max_tokens: Option<usize>,
     /// Threads of a block.

@@ -6,7 +6,7 @@
 use crate::artifact::{ParamInfo, ParamRole};
 use crate::diagnostic::{Code, Diagnostic};
 use crate::dtype::Dtype;
-use crate::kernel::{Param, ParamKind, Sharing};
+use crate::kernel::{Order, Param, ParamKind, Sharing};
 use crate::problem::{Array, Arrays, Problem};
 
 /// The elements in memory order, little endian, each rounded as [`Dtype::round`] does.
@@ -57,6 +57,23 @@ pub fn check_problem(problem: &Problem) -> Result<(), Diagnostic> {
         .with_help("give inputs declared `by group` a number of rows that divides the heads"));
     }
     Ok(())
+}
+
+/// Checks what a kernel that visits the tokens in an order relies on.
+///
+/// # Errors
+///
+/// Those of [`check_problem`], and [`Code::BadArray`] for a sequence that is not whole rows of the
+/// order's grid.
+pub fn check_launch(problem: &Problem, order: Order) -> Result<(), Diagnostic> {
+    check_problem(problem)?;
+    let Some(columns) = order.grid() else { return Ok(()) };
+    let mut lengths = problem.cu_seqlens.windows(2).map(|ends| ends[1] - ends[0]);
+    let Some(length) = lengths.find(|n| !n.is_multiple_of(columns)) else { return Ok(()) };
+    let message = format!("{length} tokens are no whole rows of a grid with {columns} columns");
+    Err(Diagnostic::new(Code::BadArray, message).with_help(
+        "pass sequences whose numbers of tokens are multiples of the columns, row after row",
+    ))
 }
 
 impl ParamInfo {
@@ -216,5 +233,19 @@ mod tests {
         assert_eq!(code(Problem { groups: 3, ..problem() }), Err(Code::BadBinding));
         assert_eq!(code(Problem { cu_seqlens: vec![0, 5, 4], ..problem() }), Err(Code::BadArray));
         assert_eq!(code(Problem { cu_seqlens: vec![], ..problem() }), Err(Code::BadArray));
+    }
+
+    #[test]
+    fn a_grid_needs_whole_rows_in_every_sequence() {
+        let code = |order, cu_seqlens: &[usize]| {
+            let problem = Problem { cu_seqlens: cu_seqlens.to_vec(), ..problem() };
+            check_launch(&problem, order).map_err(|e| e.code)
+        };
+        for grid in [Order::Columns(4), Order::ReverseColumns(4)] {
+            assert_eq!(code(grid, &[0, 8, 8, 12]), Ok(()));
+            assert_eq!(code(grid, &[0, 8, 14, 16]), Err(Code::BadArray));
+        }
+        assert_eq!(code(Order::Reverse, &[0, 7]), Ok(()));
+        assert_eq!(code(Order::Forward, &[0, 7, 6]), Err(Code::BadArray));
     }
 }

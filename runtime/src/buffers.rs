@@ -22,7 +22,7 @@ impl Buffers {
         problem: &Problem,
         arrays: &Arrays,
     ) -> Result<Self, Diagnostic> {
-        binding::check_problem(problem)?;
+        binding::check_launch(problem, variant.order)?;
         let mut params = Vec::with_capacity(variant.params.len());
         for param in &variant.params {
             check_alignment(param, problem)?;

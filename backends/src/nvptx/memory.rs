@@ -3,7 +3,7 @@
 use super::emitter::Emitter;
 use super::index::Index;
 use super::types::Val;
-use sluice_ir::kernel::{Param, ParamId, ParamKind, Shared, Swizzle, Tile, TileId};
+use sluice_ir::kernel::{Order, Param, ParamId, ParamKind, Shared, Swizzle, Tile, TileId};
 
 /// Bit of a byte offset where the number of a 16-byte piece begins.
 const PIECE_SHIFT: i64 = 4;
@@ -97,7 +97,7 @@ impl<'c> Emitter<'c, '_> {
         let mut pointer = argument.base;
         if let Some(stride) = argument.token_stride {
             let first = b.mul(self.wide(chunk), b.i64(self.kernel.chunk as i64));
-            let token = b.add(first, self.wide(b.index(token)));
+            let token = self.visited(b.add(first, self.wide(b.index(token))));
             pointer = b.advance(pointer, b.mul(b.mul(token, stride), bytes));
         }
         let inner = b.index_mul(inner, param.dtype.bytes());
@@ -105,6 +105,31 @@ impl<'c> Emitter<'c, '_> {
             pointer = b.advance(pointer, self.wide(dynamic));
         }
         b.advance_by(pointer, inner.offset())
+    }
+
+    /// The token of the sequence (i64) that comes `nth`: [`Order::token`], and any number where no
+    /// token comes.
+    fn visited(&self, nth: Val<'c>) -> Val<'c> {
+        let b = &self.b;
+        let last = || b.add(self.wide(self.tokens), b.i64(-1));
+        let from_end = || b.like("llvm.sub", &[last(), nth]);
+        // Division of 32 bits takes a fraction of the time, and no sequence has more tokens.
+        let by_columns = |nth: Val<'c>, columns: usize| {
+            let columns = b.i32(columns as i64);
+            let rows = b.like("llvm.udiv", &[self.tokens, columns]);
+            // An empty sequence has no row to divide by.
+            let rows = b.like("llvm.intr.umax", &[rows, b.i32(1)]);
+            let nth = b.convert("llvm.trunc", nth, b.types.i32);
+            let row = b.like("llvm.urem", &[nth, rows]);
+            let col = b.like("llvm.udiv", &[nth, rows]);
+            self.wide(b.add(b.mul(row, columns), col))
+        };
+        match self.kernel.order {
+            Order::Forward => nth,
+            Order::Reverse => from_end(),
+            Order::Columns(columns) => by_columns(nth, columns),
+            Order::ReverseColumns(columns) => by_columns(from_end(), columns),
+        }
     }
 
     /// A column of a param from a column of this part, whose tile has `width` columns.

@@ -10,7 +10,7 @@ use inkwell::execution_engine::ExecutionEngine;
 use sluice_ir::artifact::ParamInfo;
 use sluice_ir::binding;
 use sluice_ir::diagnostic::Diagnostic;
-use sluice_ir::kernel::Checked;
+use sluice_ir::kernel::{Checked, Order};
 use sluice_ir::problem::{Arrays, Problem};
 
 /// The function that takes all arguments as an array of 64-bit slots.
@@ -20,6 +20,7 @@ type Packed = unsafe extern "C" fn(*const u64);
 pub struct Jit {
     entry: Packed,
     params: Vec<ParamInfo>,
+    order: Order,
     workspace_bytes: usize,
     /// Owns the code behind `entry`, and borrows from `_context`: dropped before it.
     _engine: ExecutionEngine<'static>,
@@ -48,8 +49,8 @@ pub fn jit(kernel: &Checked, options: Options) -> Result<Jit, Diagnostic> {
     // SAFETY: the address is that of the function just written, of this very type.
     let entry = unsafe { std::mem::transmute::<usize, Packed>(address) };
     let params = kernel.params.iter().map(ParamInfo::from).collect();
-    let workspace_bytes = emitter.workspace.bytes;
-    Ok(Jit { entry, params, workspace_bytes, _engine: engine, _context: context })
+    let (order, workspace_bytes) = (kernel.order, emitter.workspace.bytes);
+    Ok(Jit { entry, params, order, workspace_bytes, _engine: engine, _context: context })
 }
 
 /// Adds a function that reads the arguments from 64-bit slots and calls the kernel's: Rust cannot
@@ -80,9 +81,9 @@ impl Jit {
     ///
     /// # Errors
     ///
-    /// Those of [`binding::check_problem`] and [`ParamInfo::input`].
+    /// Those of [`binding::check_launch`] and [`ParamInfo::input`].
     pub fn run(&self, problem: &Problem, arrays: &Arrays) -> Result<Arrays, Diagnostic> {
-        binding::check_problem(problem)?;
+        binding::check_launch(problem, self.order)?;
         let mut buffers = Vec::with_capacity(self.params.len());
         for param in &self.params {
             buffers.push(if param.is_output() {

@@ -3,7 +3,7 @@
 use super::build::{Int, Ptr, Real};
 use super::entry::{Emitter, Place};
 use inkwell::IntPredicate;
-use sluice_ir::kernel::{CopyMap, Param, ParamId, ParamKind, Sharing, TileId, View};
+use sluice_ir::kernel::{CopyMap, Order, Param, ParamId, ParamKind, Sharing, TileId, View};
 
 impl<'c> Emitter<'c, '_> {
     /// The whole of a tile as one block.
@@ -31,7 +31,7 @@ impl<'c> Emitter<'c, '_> {
         let (outer, row) = match arg.strides {
             Some([token_stride, head_stride]) => {
                 let token = b.div(row, b.int(param.rows));
-                let token = b.offset(place.chunk, self.kernel.chunk, token);
+                let token = self.visited(b.offset(place.chunk, self.kernel.chunk, token), place);
                 let token = b.mul(b.add(place.first, token), token_stride);
                 (b.add(token, b.mul(head, head_stride)), b.rem(row, b.int(param.rows)))
             }
@@ -51,6 +51,22 @@ impl<'c> Emitter<'c, '_> {
             b.offset(row, param.cols, col)
         };
         b.element(self.memory_type(param.dtype), arg.base, b.add(outer, inner))
+    }
+
+    /// The token of the sequence that comes `nth`, and exists: [`Order::token`].
+    fn visited(&self, nth: Int<'c>, place: Place<'c>) -> Int<'c> {
+        let b = &self.build;
+        let from_end = || b.sub(b.sub(place.length, b.int(1)), nth);
+        let by_columns = |nth, columns: usize| {
+            let rows = b.div(place.length, b.int(columns));
+            b.offset(b.rem(nth, rows), columns, b.div(nth, rows))
+        };
+        match self.kernel.order {
+            Order::Forward => nth,
+            Order::Reverse => from_end(),
+            Order::Columns(columns) => by_columns(nth, columns),
+            Order::ReverseColumns(columns) => by_columns(from_end(), columns),
+        }
     }
 
     /// The param's column that a column of a tile's range holds in this part.

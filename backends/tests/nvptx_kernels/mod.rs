@@ -146,6 +146,7 @@ pub(crate) fn kernel(
         name: name.into(),
         schedule: Schedule::FusedScan,
         chunk,
+        order: Order::Forward,
         params,
         layout: Layout::Fragments,
         parts: 1,

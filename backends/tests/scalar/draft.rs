@@ -30,6 +30,7 @@ impl Draft {
             name: name.into(),
             schedule,
             chunk,
+            order: Order::Forward,
             params: vec![],
             layout: Layout::Fragments,
             parts: 1,

@@ -15,6 +15,7 @@
 //! 7. Every tile is written before it is read, and a tile that shares memory with another is written
 //!    again before it is read.
 //! 8. A kernel with several roles orders them by mbarriers: every wait has an arrival.
+//! 9. The order of tokens is that of a grid with columns, if it is that of a grid.
 
 use super::{
     Body, CopyMap, Expr, Hazards, Kernel, Mma, Operand, Over, ParamKind, Place, Role, Start, Stmt,
@@ -38,6 +39,7 @@ impl Deref for Checked {
 
 /// Checks the rules at the head of this file; the error names the first one broken and where.
 pub fn check(kernel: Kernel) -> Result<Checked, String> {
+    ensure(kernel.order.grid() != Some(0), || "a grid without columns".to_owned())?;
     kernel.tiles.iter().try_for_each(|t| memory(&kernel, t))?;
     for id in &kernel.carried {
         ensure(kernel.tile(*id).shared().is_none(), || {

@@ -16,6 +16,10 @@
 //! them exist (fewer only in the last chunk). `Load` zero-fills what does not exist, `Store` leaves
 //! it alone, `Expr::Live` gives 0 for its rows.
 //!
+//! **Order of tokens.** Chunks count the tokens as the loop visits them: the `i`-th visit is to token
+//! `order.token(i, tokens)` of the sequence. Only `Load` and `Store` of token params see the map;
+//! for everything else `i` is the token.
+//!
 //! **Columns.** A tile in `Place::Columns` never leaves registers: every warp owns its own columns
 //! of the value axis, so statements among such tiles need no barrier. With `Layout::Fragments` warp
 //! `w` owns columns `16w .. 16w + 16` and holds them *transposed* as `mma` accumulators: for an
@@ -49,6 +53,8 @@ pub struct Kernel {
     pub schedule: Schedule,
     /// Tokens per iteration of the body.
     pub chunk: usize,
+    /// In which order the tokens of a sequence are visited; a sequence is whole rows of a grid.
+    pub order: Order,
     /// Arrays in global memory, in the order of the entry point's parameters.
     pub params: Vec<Param>,
     /// How columns are spread over warps and lanes.
@@ -66,6 +72,9 @@ pub struct Kernel {
     /// Groups of warps, in order of their warp indices.
     pub roles: Vec<Role>,
 }
+
+/// In which order a kernel visits the tokens of a sequence.
+pub type Order = crate::step::Order<usize>;
 
 /// The schedules of a kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

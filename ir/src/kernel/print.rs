@@ -1,8 +1,8 @@
 //! How a kernel prints: one line a tile and a statement; stable, for snapshots and `explain`.
 
 use super::{
-    Access, Arg, Band, Body, CopyMap, Expr, Kernel, Mma, Nest, Over, Place, Reduction, Start, Stmt,
-    Swizzle, Sync, TileId, Unit, View,
+    Access, Arg, Band, Body, CopyMap, Expr, Kernel, Mma, Nest, Order, Over, Place, Reduction,
+    Start, Stmt, Swizzle, Sync, TileId, Unit, View,
 };
 use std::fmt::{self, Write as _};
 
@@ -13,6 +13,9 @@ impl fmt::Display for Kernel {
             "kernel {} schedule={} chunk={} parts={} shared={} layout={:?}",
             self.name, self.schedule, self.chunk, self.parts, self.shared_bytes, self.layout
         )?;
+        if self.order != Order::Forward {
+            writeln!(f, "  order {}", self.order)?;
+        }
         for p in &self.params {
             let by = format!("{:?}", p.sharing).to_lowercase();
             let flags = [(p.split, " split"), (p.transposed, " transposed")];

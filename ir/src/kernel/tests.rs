@@ -19,6 +19,7 @@ fn kernel(inputs: &[[usize; 2]], result: ([usize; 2], Dtype), statements: Vec<St
         name: "nests".into(),
         schedule: Schedule::Step,
         chunk: 1,
+        order: Order::Forward,
         params: vec![],
         layout: Layout::Lanes,
         parts: 1,

@@ -19,6 +19,7 @@
 //! orders, and read a state after the last token, as long as no state needs itself that way:
 //! [`super::sweeps`] says in which passes over the sequence everything can be computed.
 
+use super::Order;
 use crate::diagnostic::Span;
 use crate::dtype::Dtype;
 pub use crate::pointwise::{Binary, Interval, Unary};
@@ -108,21 +109,6 @@ pub struct Table {
     pub dims: Vec<DimId>,
     /// Its elements in row-major order.
     pub values: Arc<[f64]>,
-}
-
-/// In which order a state passes over the tokens of a sequence.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Order {
-    /// From the first token to the last.
-    #[default]
-    Forward,
-    /// From the last token to the first.
-    Reverse,
-    /// The tokens are a grid, row by row, with as many columns as the dimension's size; the state
-    /// passes over it column by column.
-    Columns(DimId),
-    /// The same order backwards.
-    ReverseColumns(DimId),
 }
 
 /// Which heads share one row of an input.
@@ -351,31 +337,6 @@ impl Formula {
             Formula::Div(a, b) => {
                 pair(a, b).and_then(|(a, b)| (b > 0 && a % b == 0).then(|| a / b))
             }
-        }
-    }
-}
-
-impl Order {
-    /// The token, counted from the start of its sequence of `tokens` tokens, that comes `place`th;
-    /// a grid has `columns` columns, which divides `tokens`.
-    pub fn token(self, place: usize, tokens: usize, columns: usize) -> usize {
-        let by_columns = |place: usize| {
-            let rows = tokens / columns;
-            (place % rows) * columns + place / rows
-        };
-        match self {
-            Order::Forward => place,
-            Order::Reverse => tokens - 1 - place,
-            Order::Columns(_) => by_columns(place),
-            Order::ReverseColumns(_) => by_columns(tokens - 1 - place),
-        }
-    }
-
-    /// The dimension whose size is the number of columns of the grid, if the order has one.
-    pub fn grid(self) -> Option<DimId> {
-        match self {
-            Order::Forward | Order::Reverse => None,
-            Order::Columns(dim) | Order::ReverseColumns(dim) => Some(dim),
         }
     }
 }

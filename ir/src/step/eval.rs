@@ -117,9 +117,10 @@ impl Evaluator<'_> {
 
     /// The token that comes `place`th in an order.
     fn token(&self, order: Order, place: usize, tokens: usize) -> usize {
-        let columns = order.grid().map_or(1, |dim| self.computer.extents[dim.0]);
+        let order = order.with(|dim| self.computer.extents[dim.0]);
+        let columns = order.grid().unwrap_or(1);
         assert!(tokens.is_multiple_of(columns), "{tokens} tokens are whole rows of a grid");
-        order.token(place, tokens, columns)
+        order.token(place, tokens)
     }
 
     /// Whether a sweep computes a node.

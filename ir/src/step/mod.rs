@@ -6,6 +6,7 @@ mod def;
 mod eval;
 mod fold;
 mod matrix;
+mod order;
 mod print;
 mod ranges;
 mod sweep;
@@ -14,6 +15,7 @@ pub use check::{check, result_dims};
 pub use def::*;
 pub use eval::eval;
 pub use fold::fold;
+pub use order::Order;
 pub use ranges::ranges;
 pub use sweep::{Sweep, Sweeps, Tangle, sweeps};
 

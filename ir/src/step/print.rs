@@ -98,13 +98,9 @@ impl Recurrence {
 
     fn state_text(&self, state: &State) -> String {
         let mut text = format!("state {}: {}", state.name, self.shape_text(&state.dims));
-        let columns = |d: DimId| &self.dims[d.0].name;
-        text += &match state.order {
-            Order::Forward => String::new(),
-            Order::Reverse => " reverse".to_owned(),
-            Order::Columns(d) => format!(" columns {}", columns(d)),
-            Order::ReverseColumns(d) => format!(" reverse columns {}", columns(d)),
-        };
+        if state.order != Order::Forward {
+            text += &format!(" {}", state.order.with(|d| &self.dims[d.0].name));
+        }
         if let Some(range) = state.range {
             text += &format!(" in {range}");
         }

@@ -8,8 +8,8 @@ use super::place;
 use sluice_ir::diagnostic::{Code, Diagnostic};
 use sluice_ir::dtype::Dtype;
 use sluice_ir::kernel::{
-    self, Arg, Body, Checked, Expr, Kernel, Layout, Param, ParamId, Place, Role, Schedule, Shared,
-    Stmt, Swizzle, Tile, TileId, View,
+    self, Arg, Body, Checked, Expr, Kernel, Layout, Order, Param, ParamId, Place, Role, Schedule,
+    Shared, Stmt, Swizzle, Tile, TileId, View,
 };
 
 /// Where a tile of a draft is to live.
@@ -39,6 +39,7 @@ pub(super) struct Shape {
     pub(super) name: String,
     pub(super) schedule: Schedule,
     pub(super) chunk: usize,
+    pub(super) order: Order,
     pub(super) layout: Layout,
     pub(super) parts: usize,
     pub(super) warps: usize,
@@ -93,6 +94,7 @@ impl Draft {
             name: shape.name,
             schedule: shape.schedule,
             chunk: shape.chunk,
+            order: shape.order,
             params: self.params,
             layout: shape.layout,
             parts: shape.parts,

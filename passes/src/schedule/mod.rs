@@ -11,6 +11,7 @@ pub use scan::{fused_scan, longest_chunk};
 pub use step::step;
 
 use sluice_ir::dtype::Dtype;
+use sluice_ir::kernel::Order;
 use sluice_ir::step::{DimId, Recurrence};
 use sluice_ir::target::Target;
 use std::collections::BTreeMap;
@@ -35,6 +36,12 @@ impl Build<'_> {
     /// If the dimension has no size; the driver asks for missing ones first.
     pub(crate) fn size(&self, recurrence: &Recurrence, dim: DimId) -> usize {
         recurrence.size(dim, self.extents).expect("the driver has bound every dimension")
+    }
+
+    /// In which order the kernel of a plain recurrence, whose states share one, visits the tokens.
+    pub(crate) fn order(&self, recurrence: &Recurrence) -> Order {
+        let order = recurrence.states.first().map(|s| s.order).unwrap_or_default();
+        order.with(|dim| self.size(recurrence, dim))
     }
 
     /// Element type of operands of matrix products on tensor cores: that of vectors if it has 16 bits,

@@ -37,6 +37,7 @@ pub fn step(recurrence: &Recurrence, build: &Build<'_>, cut: bool) -> Result<Che
         name: format!("{}_step", recurrence.name),
         schedule: Schedule::Step,
         chunk: 1,
+        order: build.order(recurrence),
         layout: Layout::Lanes,
         parts,
         warps: (rows / 16).clamp(1, 8),

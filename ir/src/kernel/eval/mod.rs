@@ -182,17 +182,27 @@ impl<'a> Run<'a> {
         self.tiles[tile.0][slot] = data;
     }
 
-    /// First element and stride of one token, model entry or state of a param in its array.
-    fn row_of(&self, param: &Param, outer: usize) -> usize {
+    /// First element in its array of the token, model entry or state of a param that row `row` of a
+    /// chunk's tile belongs to; none: the token does not exist.
+    fn base(&self, param: &Param, chunk: usize, row: usize) -> Option<usize> {
         let (heads, head) = match param.sharing {
             Sharing::Head => (self.problem.heads, self.at.head),
             Sharing::Group => (self.problem.groups, self.problem.group_of(self.at.head)),
         };
-        let inner = param.rows * param.cols;
-        match param.kind {
-            ParamKind::ModelIn => head * inner,
-            _ => (outer * heads + head) * inner,
-        }
+        let entry = match param.kind {
+            ParamKind::ModelIn => head,
+            ParamKind::StateIn | ParamKind::StateOut => self.at.sequence * heads + head,
+            ParamKind::TokenIn | ParamKind::TokenOut => {
+                let in_chunk = row / param.rows;
+                if in_chunk >= self.live(chunk) {
+                    return None;
+                }
+                let place = chunk * self.kernel.chunk + in_chunk;
+                let token = self.first_token() + self.kernel.order.token(place, self.length());
+                token * heads + head
+            }
+        };
+        Some(entry * param.rows * param.cols)
     }
 
     /// Offset of element `(row, col)` of this part within one token, model entry or state.
@@ -217,19 +227,12 @@ impl<'a> Run<'a> {
             assert!(param.kind == ParamKind::StateIn, "input `{}` was not given", param.name);
             return;
         };
-        let token = param.kind == ParamKind::TokenIn;
-        let rows = if token { self.live(chunk) * param.rows } else { param.rows };
         let mut data = self.tiles[dst.0][slot].clone();
         for row in 0..tile.rows {
-            let outer = if token {
-                self.first_token() + chunk * self.kernel.chunk + row / param.rows
-            } else {
-                self.at.sequence
-            };
-            let base = self.row_of(param, outer);
+            let base = self.base(param, chunk, row);
             for col in 0..Self::columns(param, tile.cols, first_col) {
                 let at = self.element(param, tile.cols, row % param.rows, col);
-                let x = at.filter(|_| row < rows).map_or(0.0, |at| array.data[base + at]);
+                let x = base.zip(at).map_or(0.0, |(base, at)| array.data[base + at]);
                 let stored = self.rounding == Rounding::Stored;
                 let x = if stored { param.dtype.round(x) } else { x };
                 data[row * tile.cols + first_col + col] = x;
@@ -241,15 +244,8 @@ impl<'a> Run<'a> {
     fn store(&self, src: TileId, param: usize, first_col: usize, out: &mut Array) {
         let param = &self.kernel.params[param];
         let tile = self.kernel.tile(src);
-        let token = param.kind == ParamKind::TokenOut;
-        let rows = if token { self.live(self.chunk) * param.rows } else { param.rows };
-        for row in 0..rows {
-            let outer = if token {
-                self.first_token() + self.chunk * self.kernel.chunk + row / param.rows
-            } else {
-                self.at.sequence
-            };
-            let base = self.row_of(param, outer);
+        for row in 0..tile.rows {
+            let Some(base) = self.base(param, self.chunk, row) else { continue };
             for col in 0..Self::columns(param, tile.cols, first_col) {
                 if let Some(at) = self.element(param, tile.cols, row % param.rows, col) {
                     let x = self.data(src)[row * tile.cols + first_col + col];

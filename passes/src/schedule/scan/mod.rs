@@ -73,6 +73,7 @@ fn attempt(
         name: format!("{}_scan{}", recurrence.name, setting.chunk),
         schedule: Schedule::FusedScan,
         chunk: setting.chunk,
+        order: build.order(recurrence),
         layout: Layout::Fragments,
         parts: setting.parts,
         warps: widest.div_ceil(16).max(1),
