@@ -1,11 +1,13 @@
 //! One form becomes the next: lift, saturate, extract, schedule.
 //!
 //! ```text
+//! Recurrence --stages--> Staged; of each stage:
 //! Recurrence --lift--> Term (token level) --chunk--> Term (chunk level) --schedule--> Kernel
 //! ```
 //!
-//! [`lift`] writes a step as one history per state. [`chunk`] lets egg apply the laws of [`rules`]
-//! and extracts the cheapest equal term; [`explain`] prints the chain of laws between the two.
+//! [`stages()`] cuts a program into recurrences of one sweep each. [`lift`] writes a step as one history
+//! per state. [`chunk`] lets egg apply the laws of [`rules`] and extracts the cheapest equal term;
+//! [`explain`] prints the chain of laws between the two.
 
 mod chunk;
 mod cost;
@@ -15,8 +17,10 @@ mod lift;
 pub mod rules;
 mod saturate;
 pub mod schedule;
+mod stages;
 
 pub use chunk::{ChunkOptions, Chunked, chunk, chunk_with};
 pub use explain::{Derivation, DerivationStep, explain};
 pub use lift::lift;
 pub use saturate::{Saturation, Stop};
+pub use stages::{Grouping, stages, stages_with};

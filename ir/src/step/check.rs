@@ -2,7 +2,7 @@
 //!
 //! - Dimensions have unique names and, where the program fixes them, a size of at least 1; a formula
 //!   names dimensions before its own.
-//! - Inputs, states and outputs have unique names; there is at least one output.
+//! - Inputs, states and outputs have unique names; there is at least one output or state.
 //! - Every shape names at most three dimensions, all different.
 //! - A declared range holds at least one number; a table has as many elements as its dimensions.
 //! - A state that starts from an input starts from a per-model one of its dimensions.
@@ -165,8 +165,8 @@ fn check_results(recurrence: &Recurrence) -> Result<(), String> {
             return Err(format!("state `{}` is {must}, its update {is}", state.name));
         }
     }
-    if outputs.is_empty() {
-        return Err("there is no output".to_owned());
+    if outputs.is_empty() && states.is_empty() {
+        return Err("there is neither an output nor a state".to_owned());
     }
     Ok(())
 }

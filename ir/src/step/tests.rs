@@ -182,7 +182,10 @@ fn broken_invariants_are_named() {
     assert!(broken(|p| p.dims[1].name = "K".to_owned()).contains("dimension `K`"));
     assert!(broken(|p| p.dims[0].size = Some(0)).contains("size 0"));
     assert!(broken(|p| p.outputs[0].name = "k".to_owned()).contains("`k` is declared twice"));
-    assert!(broken(|p| p.outputs.clear()).contains("no output"));
+    let empty = |p: &mut Recurrence| {
+        (p.nodes, p.updates, p.states, p.outputs) = (vec![], vec![], vec![], vec![]);
+    };
+    assert!(broken(empty).contains("neither an output nor a state"));
     assert!(broken(|p| p.inputs[3].range.lo = 2.0).contains("empty range"));
     assert!(broken(|p| p.states[0].dims = vec![DimId(0); 2]).contains("twice"));
     assert!(broken(|p| p.states[0].dims.clear()).contains("its update"));

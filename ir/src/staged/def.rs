@@ -1,0 +1,133 @@
+//! What a staged program is.
+//!
+//! ```text
+//! Staged = name, outputs, states, stages in the order in which they run
+//! Stage  = a recurrence of one sweep, a link for each of its states, runs, form
+//! runs   = over the tokens | once for each sequence
+//! form   = chunks | steps, with the class that explains why
+//! ```
+//!
+//! A stage takes arrays of the caller and of earlier stages, by name, and makes results of the program
+//! or intermediate arrays. Intermediate arrays over the tokens are f32 and have one row a head; their
+//! names are unique in the program.
+
+use crate::step::Recurrence;
+
+/// A program as stages.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Staged {
+    /// Name of the program.
+    pub name: String,
+    /// The program's outputs in order of declaration.
+    pub outputs: Vec<String>,
+    /// The program's states in order of declaration.
+    pub states: Vec<String>,
+    /// The stages, in the order in which they run.
+    pub stages: Vec<Stage>,
+}
+
+/// One launch: a recurrence whose states pass over the tokens together.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Stage {
+    /// One step: states of one order, none read after the last token. Its name is the entry's.
+    pub recurrence: Recurrence,
+    /// Where each state of the recurrence comes from and goes to, in order.
+    pub links: Vec<StateLink>,
+    /// How often it runs.
+    pub runs: Runs,
+    /// How its kernels may work.
+    pub form: Form,
+}
+
+/// Both ends of a state of a stage.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StateLink {
+    /// Where the state before the first token comes from.
+    pub from: From,
+    /// Under which name the state after the last token is kept: a state of the program or an
+    /// intermediate; none if nobody wants it.
+    pub to: Option<String>,
+}
+
+/// Where a state before the first token comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum From {
+    /// This state of the program: the caller's array if there is one, else what is declared.
+    Initial(String),
+    /// A state that an earlier stage keeps under this name.
+    Last(String),
+    /// What is declared; the caller cannot set it.
+    Declared,
+}
+
+/// How often a stage runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Runs {
+    /// At every token.
+    Tokens,
+    /// Once for each sequence, as if it had one token. It has no inputs and outputs over the tokens.
+    Once,
+}
+
+/// How the kernels of a stage may work.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// By chunks of tokens: there is a sequence form.
+    Chunks,
+    /// Token by token.
+    Steps {
+        /// What kind of recurrence it is.
+        class: Class,
+        /// Why there is no chunked form.
+        reason: String,
+    },
+}
+
+/// Kinds of stages that run token by token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Class {
+    /// No states.
+    Pointwise,
+    /// Every element of a state has its own scan.
+    Elementwise,
+    /// Affine with maximum for addition and addition for multiplication.
+    MaxPlus,
+    /// The same with the logarithm of a sum of exponentials for addition.
+    LogSumExp,
+    /// The last values of something.
+    Window,
+    /// Elements of a state are mixed in a way that is no sum of products of vectors.
+    Dense,
+    /// Several states are mixed.
+    Mixed,
+    /// The update is not affine in its states.
+    Sequential,
+}
+
+impl Class {
+    /// The class in words.
+    pub fn name(self) -> &'static str {
+        match self {
+            Class::Pointwise => "pointwise",
+            Class::Elementwise => "elementwise",
+            Class::MaxPlus => "max-plus",
+            Class::LogSumExp => "log-sum-exp",
+            Class::Window => "window",
+            Class::Dense => "dense",
+            Class::Mixed => "mixed states",
+            Class::Sequential => "sequential",
+        }
+    }
+}
+
+impl Staged {
+    /// The stage that makes an intermediate array or a result, and whether it is a state.
+    pub fn maker(&self, name: &str) -> Option<(usize, bool)> {
+        let made = |stage: &Stage| {
+            let output = stage.recurrence.outputs.iter().any(|o| o.name == name);
+            let state = stage.links.iter().any(|l| l.to.as_deref() == Some(name));
+            (output || state).then_some(state)
+        };
+        self.stages.iter().enumerate().find_map(|(i, stage)| made(stage).map(|state| (i, state)))
+    }
+}
