@@ -20,4 +20,6 @@ pub use ranges::ranges;
 pub use sweep::{Sweep, Sweeps, Tangle, sweeps};
 
 #[cfg(test)]
+mod arrangement_tests;
+#[cfg(test)]
 mod tests;

@@ -188,7 +188,7 @@ fn broken_invariants_are_named() {
     assert!(broken(empty).contains("neither an output nor a state"));
     assert!(broken(|p| p.inputs[3].range.lo = 2.0).contains("empty range"));
     assert!(broken(|p| p.states[0].dims = vec![DimId(0); 2]).contains("twice"));
-    assert!(broken(|p| p.states[0].dims.clear()).contains("its update"));
+    assert!(broken(|p| p.states[0].dims.clear()).contains("its operands give []"));
     assert!(broken(|p| p.nodes[2].op = Op::Unary(Unary::Exp, NodeId(2))).contains("not before it"));
     assert!(broken(|p| p.nodes[2].dims.reverse()).contains("its operands give [K, V]"));
     assert!(broken(|p| p.nodes[3].op = Op::Input(InputId(9))).contains("does not exist"));
