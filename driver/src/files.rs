@@ -26,6 +26,24 @@ pub fn write(folder: &Path, files: &Files) -> Result<(), Diagnostic> {
     })
 }
 
+/// Writes a file that does not exist yet.
+///
+/// # Errors
+///
+/// [`Code::File`], also if something of that name exists; then nothing has changed.
+pub fn create(path: &Path, contents: &[u8]) -> Result<(), Diagnostic> {
+    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let written = NamedTempFile::new_in(folder).and_then(|mut scratch| {
+        scratch.write_all(contents)?;
+        readable(&scratch)?;
+        scratch.persist_noclobber(path).map_err(|e| e.error)
+    });
+    written.map(drop).map_err(|e| {
+        Diagnostic::new(Code::File, format!("cannot write `{}`: {e}", path.display()))
+            .with_help("a file that exists is left as it is: choose another name or folder")
+    })
+}
+
 /// Everything is on disk under another name before the first file gets its own.
 fn try_write(folder: &Path, files: &Files) -> io::Result<()> {
     std::fs::create_dir_all(folder)?;

@@ -9,6 +9,7 @@
 
 #[cfg(feature = "cuda")]
 pub mod bench;
+pub mod error_index;
 pub mod execute;
 pub mod explain;
 pub mod extents;
@@ -21,6 +22,7 @@ pub mod program;
 pub mod render;
 pub mod source;
 pub mod summary;
+pub mod template;
 pub mod tool;
 pub mod verify;
 

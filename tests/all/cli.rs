@@ -30,7 +30,7 @@ pub(crate) const CODES: &[Code] = &[
 ];
 
 /// A recurrence whose numbers are plain to see: a state that decays and takes `x` in.
-const PROGRAM: &str = "recurrence leaky_sum(x: [V], g: [] in (-inf, 0]) -> o: [V] {
+pub(crate) const PROGRAM: &str = "recurrence leaky_sum(x: [V], g: [] in (-inf, 0]) -> o: [V] {
     state s: [V] = 0
     s' = exp(g) * s + x
     o = s'
@@ -47,6 +47,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         ("unknown_program", unknown_program),
         ("check_reports_several_errors", several_errors),
         ("fmt_check_fails_then_fmt_mends", fmt),
+        ("new_writes_a_program_of_each_class", new),
         ("build_needs_sizes", missing_dimension),
         ("build_refuses_other_sizes", bad_binding),
         ("build_needs_a_known_target", unknown_target),
@@ -79,17 +80,17 @@ pub(crate) fn trials() -> Vec<Trial> {
 }
 
 /// A folder of its own for each check, with the program in it.
-struct Folder(TempDir);
+pub(crate) struct Folder(TempDir);
 
 /// What a command did.
-struct Done {
-    status: Option<i32>,
-    stdout: String,
-    stderr: String,
+pub(crate) struct Done {
+    pub(crate) status: Option<i32>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
 }
 
 impl Folder {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let folder = Folder(tempfile::tempdir().expect("a temporary folder can be made"));
         folder.write("leaky_sum.sluice", PROGRAM);
         folder
@@ -104,20 +105,24 @@ impl Folder {
     }
 
     /// Three tokens, one head, `V = 2`, and no decay.
-    fn arrays(&self) -> Arrays {
+    pub(crate) fn arrays(&self) -> Arrays {
         let x = Array { shape: vec![3, 1, 2], data: vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0] };
         Arrays::from([("x".to_owned(), x), ("g".to_owned(), Array::zeros(&[3, 1]))])
     }
 
     fn input(&self, arrays: &Arrays) {
-        npz::write(&self.path("in.npz"), arrays, Dtype::F32).expect("the folder is writable");
+        self.archive("in.npz", arrays);
+    }
+
+    pub(crate) fn archive(&self, name: &str, arrays: &Arrays) {
+        npz::write(&self.path(name), arrays, Dtype::F32).expect("the folder is writable");
     }
 
     fn sluice(&self, arguments: &[&str]) -> Done {
         self.sluice_with(arguments, &[])
     }
 
-    fn sluice_with(&self, arguments: &[&str], environment: &[(&str, &str)]) -> Done {
+    pub(crate) fn sluice_with(&self, arguments: &[&str], environment: &[(&str, &str)]) -> Done {
         let output = Command::new(env!("CARGO_BIN_EXE_sluice"))
             .args(arguments)
             .envs(environment.iter().copied())
@@ -198,6 +203,26 @@ fn fmt(folder: &Folder) {
     assert_eq!((check.status, check.stdout.as_str()), (Some(2), "wide.sluice\n"));
     folder.sluice(&["fmt", "wide.sluice"]).done();
     folder.sluice(&["fmt", "--check", "wide.sluice"]).done();
+}
+
+fn new(folder: &Folder) {
+    for class in sluice::template::classes() {
+        let (name, file) = (format!("my_{class}"), format!("my_{class}.sluice"));
+        folder.sluice(&["new", &name, "--class", class]).done();
+        folder.sluice(&["fmt", "--check", &file]).done();
+        let done = folder.sluice(&["verify", &file]);
+        done.done();
+        assert!(done.stdout.contains(&name), "{}", done.stdout);
+    }
+    let before = std::fs::read_to_string(folder.path("leaky_sum.sluice")).expect("it is there");
+    folder.sluice(&["new", "leaky_sum"]).refused(Code::File);
+    let after = std::fs::read_to_string(folder.path("leaky_sum.sluice")).expect("it is there");
+    assert_eq!(before, after, "an existing file was changed");
+    for name in ["state", "2fast", "a b", "a/b", "a(x: [V]) -> y: [V] { y = x } recurrence b", ""] {
+        folder.sluice(&["new", name]).refused(Code::Syntax);
+    }
+    let files = std::fs::read_dir(&folder.0).expect("it is a folder").count();
+    assert_eq!(files, 1 + sluice::template::classes().len(), "something was left behind");
 }
 
 fn missing_dimension(folder: &Folder) {

@@ -5,6 +5,7 @@ mod architecture;
 mod assembly;
 mod cases;
 mod cli;
+mod error_index;
 mod errors;
 mod parts;
 mod snapshot;
@@ -16,6 +17,7 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     let mut trials = architecture::trials();
     trials.extend(errors::trials());
+    trials.extend(error_index::trials());
     trials.extend(cases::trials());
     trials.extend(agreement::trials());
     trials.extend(cli::trials());

@@ -1,6 +1,7 @@
 //! `sluice explain`: the derivation of a program's kernels and what they cost.
 
 use super::{ExtentArguments, Failure, ProgramArguments, TargetArguments};
+use sluice::error_index;
 use sluice::explain::explain;
 use sluice::extents::{self, Extents};
 use sluice::kernels::chunk_lengths;
@@ -11,7 +12,7 @@ use sluice_ir::step::Recurrence;
 use sluice_passes::schedule::Build;
 use std::io::Write;
 
-/// Prints the laws from the step to the kernels, and what the kernels cost.
+/// Prints the laws from the step to the kernels, and what the kernels cost; of the code of an error, such as E0301, its page.
 #[derive(clap::Args)]
 pub(super) struct Arguments {
     #[command(flatten)]
@@ -30,6 +31,9 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<(), Failure> {
+    if let Some(page) = error_index::page(&arguments.program.program) {
+        return Ok(write!(out, "{page}")?);
+    }
     let (source, recurrence) = arguments.program.load()?;
     let chunks = chunk_lengths(arguments.chunk)?;
     let (dtype, target) = (arguments.target.dtype()?, arguments.target.target()?);

@@ -8,6 +8,7 @@ mod doctor;
 mod explain;
 mod fmt;
 mod list;
+mod new;
 mod progress;
 mod run;
 mod verify;
@@ -51,6 +52,7 @@ enum Command {
     #[cfg(feature = "cuda")]
     Bench(bench::Arguments),
     Fmt(fmt::Arguments),
+    New(new::Arguments),
     /// Says what this build and this machine can do.
     Doctor,
 }
@@ -113,6 +115,7 @@ pub(crate) fn run() -> ExitCode {
         #[cfg(feature = "cuda")]
         Command::Bench(arguments) => bench::run(arguments, &mut out),
         Command::Fmt(arguments) => fmt::run(arguments, &mut out),
+        Command::New(arguments) => new::run(arguments, &mut out),
         Command::Doctor => doctor::run(&mut out),
     };
     status(out.flush().map_err(Failure::from).and(result))
@@ -138,7 +141,11 @@ fn status(result: Result<(), Failure>) -> ExitCode {
 
 /// Renders diagnostics on standard error; nothing is left to do if that is closed.
 fn show(errors: &[Diagnostic], source: Option<&Source>) {
-    let _ = io::stderr().write_all(render(errors, source, error_style()).as_bytes());
+    let mut text = render(errors, source, error_style());
+    if let Some(error) = errors.first() {
+        text.push_str(&format!("\n`sluice explain {}` says more\n", error.code));
+    }
+    let _ = io::stderr().write_all(text.as_bytes());
 }
 
 fn error_style() -> Style {
