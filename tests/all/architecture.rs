@@ -185,7 +185,7 @@ fn codes() -> Vec<String> {
 
 /// Keys such as `[Yang 2024, eq. 7]` resolve in one list.
 fn references() -> Vec<String> {
-    let architecture = read(&root().join("ARCHITECTURE.md"));
+    let listed = read(&root().join("docs/references.md"));
     let mut paths = sources(FOLDERS);
     paths.extend(files(&root().join("stdlib"), "sluice"));
     paths.extend(files(&root().join("examples"), "sluice"));
@@ -193,7 +193,7 @@ fn references() -> Vec<String> {
     for path in paths {
         for part in read(&path).split('[').skip(1) {
             let key = part.split([']', ',']).next().expect("splitting gives a part");
-            if is_key(key) && !architecture.contains(&format!("[{key}]")) {
+            if is_key(key) && !listed.contains(&format!("- [{key}]")) {
                 violations.push(format!("{} cites [{key}]", name(&path)));
             }
         }
