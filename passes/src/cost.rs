@@ -66,11 +66,14 @@ impl Model {
             | Seq::Weave(_)
             | Seq::Cat(_)
             | Seq::Bdiag(_)
-            | Seq::Bget(_) => VIEW,
+            | Seq::Bget(_)
+            | Seq::Split(_)
+            | Seq::Join(_) => VIEW,
+            Seq::Tile(_) => self.scalar(me.shape, 1.0),
             Seq::Unary(..) | Seq::Binary(..) | Seq::Select(_) | Seq::Live(_) => {
                 self.pointwise(node, me.shape, of)
             }
-            Seq::RowSum([x]) | Seq::RowMax([x]) | Seq::Tot([x]) => {
+            Seq::RowSum([x]) | Seq::RowMax([x]) | Seq::Tot([x]) | Seq::Tots([_, x]) => {
                 self.scalar(array(*x).shape, 1.0)
             }
             Seq::Run(_) => self.scalar(me.shape, 3.0),
@@ -162,9 +165,13 @@ impl Model {
         let per_pair = (rows * rows * features) as f64;
         let unit = self.flop_rate([rows, rows, features]);
         let products = self.parallel(2.0 * pairs * per_pair, unit) + PRODUCT;
+        let whole = self.product(me, reader.features);
+        // Masked products and products with segments are the forms to prefer.
         if gate.zero {
-            // As a masked product, which is the form to prefer.
-            return 2.0 * products + self.scalar(me, 1.0);
+            return 2.0 * whole + self.scalar(me, 1.0);
+        }
+        if gate.shape.features == 1 && features > 1 {
+            return 2.0 * (whole + self.scalar(me, 1.0)) + self.segments(me, gate);
         }
         let exponentials = self.special(pairs * gate.shape.features as f64);
         let scalings = pairs * (rows * features) as f64;

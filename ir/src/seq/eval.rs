@@ -1,12 +1,13 @@
 //! What a sequence term means: every node as an array of doubles.
 
 use super::array::{Array3, CoreArrays, History, history};
-use super::shape::Blocks;
-use super::{Core, Facts, Leaf, LeafKind, Mask, RootKind, Seq, Term, core_of};
+use super::shape::{Blocks, Shape};
+use super::{Core, Facts, Leaf, LeafKind, Mask, RootKind, Seq, Source, Term, core_of};
 use crate::problem::{Array, Arrays, Problem};
 use crate::step::Sharing;
 use egg::Id;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// Values of the leaves for one sequence and head.
 #[derive(Clone, Debug, Default)]
@@ -65,8 +66,8 @@ impl Evaluator<'_> {
             Seq::Zero(_) => Array3::filled(extents, 0.0),
             Seq::Ones(_) => Array3::filled(extents, 1.0),
             Seq::Var(name) => {
-                let value = self.values.leaves.get(&**name);
-                value.unwrap_or_else(|| panic!("no value for leaf {name}")).clone()
+                let value = self.values.leaves.get(&**name).cloned();
+                value.or_else(|| self.table(id)).unwrap_or_else(|| panic!("no value for {name}"))
             }
             Seq::Unary(..) | Seq::Binary(..) | Seq::Select(_) | Seq::Live(_) => {
                 self.pointwise(node)
@@ -76,6 +77,14 @@ impl Evaluator<'_> {
         };
         assert_eq!(result.shape(), extents, "value of {node}");
         result
+    }
+
+    /// The constants that a leaf holds.
+    fn table(&self, id: Id) -> Option<Array3> {
+        let leaf = self.term.leaf(id)?;
+        let Source::Table(values) = &leaf.source else { return None };
+        let Shape { rows, features, .. } = leaf.shape;
+        Some(Array3 { blocks: 1, rows, features, data: values.to_vec() })
     }
 
     fn pointwise(&self, node: &Seq) -> Array3 {
@@ -116,6 +125,11 @@ impl Evaluator<'_> {
                 let x = array(x);
                 let sum = |n, c| (0..x.rows).map(|r| x.at(n, r, c)).sum();
                 Array3::from_fn([x.blocks, 1, x.features], |n, _, c| sum(n, c))
+            }
+            Seq::Tots([n, x]) => {
+                let (n, x) = (self.count(*n), array(x));
+                let sum = |b, r: usize, c| (r * n..(r + 1) * n).map(|s| x.at(b, s, c)).sum();
+                Array3::from_fn([x.blocks, x.rows / n, x.features], sum)
             }
             Seq::Run([m, x]) => array(x).run(self.mask(*m)),
             Seq::Score([m, p, a, g]) => Array3::score(self.mask(*m), array(p), array(a), array(g)),
@@ -164,6 +178,19 @@ impl Evaluator<'_> {
             Seq::Cols([i, width, x]) => {
                 let (i, width, x) = (self.count(*i), self.count(*width), array(x));
                 Array3::from_fn([x.blocks, x.rows, width], |n, r, c| x.at(n, r, c + i))
+            }
+            Seq::Split([n, x]) => {
+                let (n, x) = (self.count(*n), array(x));
+                Array3 { rows: x.rows * n, features: x.features / n, ..x.clone() }
+            }
+            Seq::Join([n, x]) => {
+                let (n, x) = (self.count(*n), array(x));
+                Array3 { rows: x.rows / n, features: x.features * n, ..x.clone() }
+            }
+            Seq::Tile([n, x]) => {
+                let (n, x) = (self.count(*n), array(x));
+                let extents = [x.blocks, x.rows, x.features * n];
+                Array3::from_fn(extents, |b, r, c| x.at(b, r, c % x.features))
             }
             other => unreachable!("{other} is no layout operator"),
         }
@@ -235,10 +262,18 @@ impl Place<'_> {
     fn values(&self, inputs: &Arrays) -> Values {
         let (_, live) = self.tokens();
         let tokens = live.next_multiple_of(self.term.granule());
-        let leaf = |(name, leaf): (&std::sync::Arc<str>, &Leaf)| {
-            (name.to_string(), self.leaf(leaf, inputs.get(&**name), tokens))
+        let leaf = |(name, leaf): (&Arc<str>, &Leaf)| {
+            let value = match (&leaf.source, inputs.get(&**name)) {
+                (Source::Table(_), _) => return None,
+                (Source::Input(from), None) => {
+                    let learned = Leaf { kind: LeafKind::Model, ..leaf.clone() };
+                    self.leaf(&learned, inputs.get(&**from), tokens)
+                }
+                (_, array) => self.leaf(leaf, array, tokens),
+            };
+            Some((name.to_string(), value))
         };
-        Values { tokens, live, leaves: self.term.leaves().iter().map(leaf).collect() }
+        Values { tokens, live, leaves: self.term.leaves().iter().filter_map(leaf).collect() }
     }
 
     fn leaf(&self, leaf: &Leaf, array: Option<&Array>, tokens: usize) -> Array3 {
@@ -249,24 +284,24 @@ impl Place<'_> {
             Sharing::Head => (self.problem.heads, self.head),
             Sharing::Group => (self.problem.groups, self.problem.group_of(self.head)),
         };
+        let placed = |row: &[f64]| {
+            Array3::from_fn(extents, |_, r, c| {
+                let natural = !leaf.transposed;
+                row[if natural { r * shape.features + c } else { c * shape.rows + r }]
+            })
+        };
         match (leaf.kind, array) {
             (LeafKind::Token, Some(array)) => Array3::from_fn(extents, |t, _, c| {
                 if t < live { array.row((first + t) * heads + head, 2)[c] } else { 0.0 }
             }),
-            (LeafKind::Model, Some(array)) => {
-                let row = array.row(head, 1);
-                Array3::from_fn(extents, |_, r, c| row[r * shape.features + c])
-            }
+            (LeafKind::Model, Some(array)) => placed(array.row(head, 1)),
             (LeafKind::State, Some(array)) => {
-                let row = array.row(self.sequence * self.problem.heads + self.head, 2);
-                Array3::from_fn(extents, |_, r, c| {
-                    let index =
-                        if leaf.transposed { c * shape.rows + r } else { r * shape.features + c };
-                    row[index]
-                })
+                placed(array.row(self.sequence * self.problem.heads + self.head, 2))
             }
-            (LeafKind::State, None) => Array3::filled(extents, leaf.init),
-            (LeafKind::Token | LeafKind::Model, None) => panic!("an input has no array"),
+            (_, None) => match leaf.source {
+                Source::Number(x) => Array3::filled(extents, x),
+                _ => panic!("an input has no array"),
+            },
         }
     }
 

@@ -17,4 +17,4 @@ pub use eval::{Values, eval, run};
 pub use mask::Mask;
 pub use op::{Core, Number, Seq, core_of};
 pub use shape::{ArrayFacts, Blocks, Facts, Leaves, Shape, facts};
-pub use term::{Builder, Leaf, LeafKind, Root, RootKind, Term};
+pub use term::{Builder, Leaf, LeafKind, Root, RootKind, Source, Term};

@@ -174,6 +174,14 @@ operators! {
     "cat" = Cat / 2,
     /// `cols i n x`: features `i .. i + n`.
     "cols" = Cols / 3,
+    /// `split n x`: `[N, R, nF] -> [N, nR, F]`, cuts each row in `n`; the same elements in order.
+    "split" = Split / 2,
+    /// `join n x`: `[N, nR, F] -> [N, R, nF]`, joins `n` rows; the same elements in order.
+    "join" = Join / 2,
+    /// `tile n x`: `[N, R, F] -> [N, R, nF]`, each row `n` times over.
+    "tile" = Tile / 2,
+    /// `tots n x`: `[N, nR, F] -> [N, R, F]`, sums of `n` consecutive rows.
+    "tots" = Tots / 2,
     /// `hist m g w a L p b c d S`: a loop over blocks,
     /// `Z = (I - L)^-1 (p H + b), H' = e^g . H . e^w + a^T Z + c^T d`, from `H = S` on; its states
     /// `[N, K, V]`, with `strict` before and with `incl` after each block.

@@ -11,7 +11,9 @@
 //! Nodes with several users have a name; others stand where they are used. [`Term::annotated`] is a
 //! shorter form for people only.
 
-use super::{Blocks, Builder, Core, Leaf, LeafKind, Root, RootKind, Seq, Shape, Term, core_of};
+use super::{
+    Blocks, Builder, Core, Leaf, LeafKind, Root, RootKind, Seq, Shape, Source, Term, core_of,
+};
 use crate::pointwise::Interval;
 use crate::step::Sharing;
 use egg::{FromOp, Id};
@@ -39,8 +41,14 @@ impl fmt::Display for Leaf {
             Sharing::Group => "group",
         };
         write!(f, "{} {} in {} by {sharing}", self.kind.name(), self.shape, self.range)?;
-        if self.kind == LeafKind::State {
-            write!(f, " init {:?}", self.init)?;
+        match &self.source {
+            Source::Caller => {}
+            Source::Number(x) => write!(f, " init {x:?}")?,
+            Source::Input(name) => write!(f, " init %{name}")?,
+            Source::Table(values) => {
+                f.write_str(" values")?;
+                values.iter().try_for_each(|x| write!(f, " {x:?}"))?;
+            }
         }
         f.write_str(if self.transposed { " transposed" } else { "" })
     }
@@ -246,16 +254,27 @@ fn leaf(text: &str) -> Option<Leaf> {
         "group" => Sharing::Group,
         _ => return None,
     };
-    let (mut init, mut transposed) = (0.0, false);
+    let (mut source, mut transposed) = (Source::Caller, false);
     while let Some(word) = words.next() {
         match word {
-            "init" => init = words.next()?.parse().ok()?,
+            "init" => source = initial(words.next()?)?,
+            "values" => {
+                let values: Option<Vec<f64>> = words.by_ref().map(|x| x.parse().ok()).collect();
+                source = Source::Table(values?.into());
+            }
             "transposed" => transposed = true,
             _ => return None,
         }
     }
     let range = Interval::new(lo.parse().ok()?, hi.parse().ok()?);
-    Some(Leaf { kind, shape: extents(shape)?, range, sharing, transposed, init })
+    Some(Leaf { kind, shape: extents(shape)?, range, sharing, transposed, source })
+}
+
+fn initial(text: &str) -> Option<Source> {
+    match text.strip_prefix('%') {
+        Some(name) => Some(Source::Input(name.into())),
+        None => text.parse().ok().map(Source::Number),
+    }
 }
 
 fn extents(text: &str) -> Option<Shape> {
@@ -274,14 +293,16 @@ mod tests {
     use super::*;
 
     const TEXT: &str = "\
+leaf R state [1, 6, 5] in [-inf, inf] by group init %u
 leaf S state [1, 6, 5] in [-inf, inf] by head init 0.5 transposed
 leaf g token [T, 1, 1] in [-inf, 0] by group
 leaf k token [T, 1, 6] in [-1.5, 1.5] by head
+leaf table.0 model [1, 1, 5] in [0.0, 4.0] by head values 0.0 1.0 2.0 3.0 4.0
 leaf u model [1, 1, 5] in [-inf, inf] by head
 let t0 = (run incl (blk 8 %g))
 output o [6] = (unblk 8 (mul (exp t0) (mul (exp (neg t0)) (blk 8 (mul %k 0.5)))))
 output c [] = (select %g (live %g) inf)
-state S [5, 6] transposed = (add %S (tmm (zero 0 1 6) %u))
+state S [5, 6] transposed = (add (add %R %S) (tmm (zero 0 1 6) (mul %table.0 %u)))
 ";
 
     #[test]
@@ -293,7 +314,7 @@ state S [5, 6] transposed = (add %S (tmm (zero 0 1 6) %u))
         let shared = term.to_string().lines().filter(|l| l.starts_with("let ")).count();
         assert_eq!(shared, 1, "{term}");
         assert_eq!(term.roots().len(), 3);
-        assert!(term.leaves()["S"].transposed && term.leaves()["S"].init == 0.5);
+        assert!(term.leaves()["S"].transposed && term.leaves()["S"].source == Source::Number(0.5));
     }
 
     #[test]

@@ -190,7 +190,9 @@ pub fn facts(node: &Seq, leaves: &Leaves, of: &dyn Fn(Id) -> Facts) -> Facts {
         }
         Seq::Zero(_) | Seq::Ones(_) => constant(node, of),
         Seq::Unary(_, _) | Seq::Binary(_, _) | Seq::Select(_) | Seq::Live(_) => pointwise(node, of),
-        Seq::RowSum(_) | Seq::RowMax(_) | Seq::Tot(_) | Seq::Run(_) => sums(node, of),
+        Seq::RowSum(_) | Seq::RowMax(_) | Seq::Tot(_) | Seq::Run(_) | Seq::Tots(_) => {
+            sums(node, of)
+        }
         Seq::Mm(_) | Seq::Mmt(_) | Seq::Tmm(_) => product(node, of),
         Seq::Score(_)
         | Seq::Vmix(_)
@@ -205,7 +207,10 @@ pub fn facts(node: &Seq, leaves: &Leaves, of: &dyn Fn(Id) -> Facts) -> Facts {
         | Seq::Weave(_)
         | Seq::Rows(_)
         | Seq::Cat(_)
-        | Seq::Cols(_) => layout(node, of),
+        | Seq::Cols(_)
+        | Seq::Split(_)
+        | Seq::Join(_)
+        | Seq::Tile(_) => layout(node, of),
         Seq::Hist(_) | Seq::Hz(_) | Seq::Fin(_) => history(node, of),
     };
     Facts::Array(array)
@@ -281,6 +286,11 @@ fn sums(node: &Seq, of: &dyn Fn(Id) -> Facts) -> ArrayFacts {
         Seq::RowSum(_) => known(Shape { features: 1, ..x.shape }, times(x.shape.features), x.zero),
         Seq::RowMax(_) => known(Shape { features: 1, ..x.shape }, x.range, x.zero),
         Seq::Tot(_) => known(Shape { rows: 1, ..x.shape }, times(x.shape.rows), x.zero),
+        Seq::Tots([n, _]) => {
+            let n = of(*n).count();
+            assert!(x.shape.rows.is_multiple_of(n), "{node}: {n} {}", x.shape);
+            known(Shape { rows: x.shape.rows / n, ..x.shape }, times(n), x.zero)
+        }
         _ => known(x.shape, with_zero(times(x.shape.rows)), x.zero),
     }
 }
@@ -405,6 +415,17 @@ fn layout(node: &Seq, of: &dyn Fn(Id) -> Facts) -> ArrayFacts {
             assert!(i + n <= s.features, "{node}: {i} {n} {s}");
             Shape { features: n, ..s }
         }
+        Seq::Split([n, _]) => {
+            let n = of(*n).count();
+            assert!(s.features.is_multiple_of(n), "{node}: {n} {s}");
+            Shape { rows: s.rows * n, features: s.features / n, ..s }
+        }
+        Seq::Join([n, _]) => {
+            let n = of(*n).count();
+            assert!(s.rows.is_multiple_of(n), "{node}: {n} {s}");
+            Shape { rows: s.rows / n, features: s.features * n, ..s }
+        }
+        Seq::Tile([n, _]) => Shape { features: s.features * of(*n).count(), ..s },
         _ => return join(node, *of(o[0]).array(), x),
     };
     let range = if matches!(node, Seq::Bdiag(_)) { with_zero(x.range) } else { x.range };

@@ -6,6 +6,7 @@ use crate::pointwise::{Binary, Interval, Unary};
 use crate::step::Sharing;
 use egg::{Id, Language, RecExpr};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
 /// What a leaf holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -27,12 +28,26 @@ pub struct Leaf {
     pub shape: Shape,
     /// Values that the caller promises.
     pub range: Interval,
-    /// Heads that share it; states always have their own.
+    /// Heads that share it. States always have their own; for a state that starts from an input, the
+    /// heads that share that input.
     pub sharing: Sharing,
     /// Whether rows and features are exchanged against the recurrence's natural order.
     pub transposed: bool,
-    /// For a state, the value of every element when the caller gives none; else 0.
-    pub init: f64,
+    /// Where its values come from when the caller gives no array of its name.
+    pub source: Source,
+}
+
+/// Where the values of a leaf come from when the caller gives no array of its name.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Source {
+    /// The caller must give them.
+    Caller,
+    /// Every element is this number.
+    Number(f64),
+    /// A state starts from the per-model input of this name.
+    Input(Arc<str>),
+    /// Constants, row by row.
+    Table(Arc<[f64]>),
 }
 
 /// What a root becomes.
@@ -168,6 +183,11 @@ impl Builder {
     /// A builder without nodes that knows these leaves.
     pub fn new(leaves: Leaves) -> Self {
         Self { leaves, ..Self::default() }
+    }
+
+    /// The leaf of that name.
+    pub fn leaf_named(&self, name: &str) -> &Leaf {
+        self.leaves.get(name).unwrap_or_else(|| panic!("no leaf is called {name}"))
     }
 
     /// The node, made if it is new.
@@ -313,7 +333,7 @@ impl Builder {
             facts.push(self.facts[i]);
         }
         let roots = roots.into_iter().map(|r| Root { id: place[&r.id], ..r }).collect();
-        let used = |name: &std::sync::Arc<str>| nodes.contains(&Seq::Var(name.clone()));
+        let used = |name: &Arc<str>| nodes.contains(&Seq::Var(name.clone()));
         let leaves = self.leaves.into_iter().filter(|(name, _)| used(name)).collect();
         Term { nodes: nodes.into(), facts, roots, leaves }
     }

@@ -6,8 +6,8 @@ use super::refusal::{Lifting, Refusal};
 use super::{Lifter, StateValues};
 use egg::Id;
 use sluice_ir::pointwise::Interval;
-use sluice_ir::seq::{Builder, Core, Leaf, LeafKind, Mask, Root, RootKind, Seq, Shape};
-use sluice_ir::step::{DimId, Init, Rate, Sharing, StateId};
+use sluice_ir::seq::{Builder, Core, Leaf, LeafKind, Mask, Root, RootKind, Seq, Shape, Source};
+use sluice_ir::step::{DimId, Init, InputId, Sharing, StateId};
 use std::collections::BTreeSet;
 
 impl Lifter<'_> {
@@ -37,7 +37,7 @@ impl Lifter<'_> {
         let nothing_kept = self.builder.number(f64::NEG_INFINITY);
         let g = if matrix.keeps { matrix.g } else { Some(nothing_kept) };
         let (g, w) = (self.gate(g), self.gate(matrix.w));
-        let s = self.initial_state(state)?;
+        let s = self.initial_state(state);
         let core = Core { g, w, a, l, p, b, c, d, s };
         let values = self.values_of(state);
         values.core = Some(core);
@@ -71,45 +71,35 @@ impl Lifter<'_> {
 
     /// The term, with what padding tokens must have: 0, or for values any finite number.
     fn neutral_at_padding(&mut self, id: Id, neutral: Neutral) -> Id {
-        let recurrence = self.recurrence;
-        let kind = |name: &str| {
-            let input = recurrence.inputs.iter().find(|i| i.name == name);
-            match input.map(|i| i.rate) {
-                Some(Rate::Token) => LeafKind::Token,
-                Some(Rate::Model) => LeafKind::Model,
-                None => LeafKind::State,
-            }
-        };
         let holds = match neutral {
             Neutral::Zero => padding::is_zero_at_padding,
             Neutral::Finite => padding::is_finite_at_padding,
         };
-        if holds(&self.builder, &kind, id) {
+        if holds(&self.builder, id) {
             return id;
         }
         self.builder.add(Seq::Live([id]))
     }
 
-    fn initial_state(&mut self, state: StateId) -> Lifting<Id> {
+    fn initial_state(&mut self, state: StateId) -> Id {
         let declared = &self.recurrence.states[state.0];
-        let Init::Value(init) = declared.init else {
-            return Err(Refusal::unsupported(
-                "a learned initial state",
-                declared.span.clone(),
-                "this starts from an input".to_owned(),
-                "pass the state in",
-            ));
+        let (source, sharing) = match declared.init {
+            Init::Value(x) => (Source::Number(x), Sharing::Head),
+            Init::Input(InputId(input)) => {
+                let input = &self.recurrence.inputs[input];
+                (Source::Input(input.name.as_str().into()), input.sharing)
+            }
         };
         let values = &self.states[&state];
         let leaf = Leaf {
             kind: LeafKind::State,
             shape: Shape::one(self.extent(values.rows), self.extent(values.columns)),
             range: Interval::ALL,
-            sharing: Sharing::Head,
+            sharing,
             transposed: values.transposed,
-            init,
+            source,
         };
-        Ok(self.builder.leaf(&declared.name, leaf))
+        self.builder.leaf(&declared.name, leaf)
     }
 
     fn core(&self, state: StateId) -> Core {

@@ -53,6 +53,7 @@ impl Lifter<'_> {
                 self.quotient(state, node, a, b)
             }
             Op::Outer(a, b) => self.outer(state, a, b),
+            Op::Dot(a, b, dim) if !self.touches(node, state) => self.outers(state, (a, b), dim),
             Op::Input(_) => Err(self.elementwise(node)),
             Op::State(other) => Err(Refusal::unsupported(
                 "states that are added to other states",
@@ -89,6 +90,19 @@ impl Lifter<'_> {
         let x = self.term(x)?;
         let y = self.vector(state, y)?;
         Ok(self.write(state, x, y))
+    }
+
+    /// `dot(A, B, n)`: an outer product for each index of the dimension that is contracted.
+    fn outers(&mut self, state: StateId, (a, b): (NodeId, NodeId), dim: DimId) -> Lifting<Matrix> {
+        let rows = self.states[&state].rows;
+        let has_rows = |n: NodeId| self.recurrence.node(n).dims.iter().any(|d| Some(*d) == rows);
+        let (x, y) = if has_rows(a) { (a, b) } else { (b, a) };
+        let mut matrix = Matrix::default();
+        for index in 0..self.sizes[dim.0] {
+            let (key, value) = (self.entry(x, dim, index)?, self.entry(y, dim, index)?);
+            matrix.rows.extend(self.write(state, key, Vector::free(value)).rows);
+        }
+        Ok(matrix)
     }
 
     /// A matrix, or a scalar or vector that is added to every row or column of one.

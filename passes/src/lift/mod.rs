@@ -16,6 +16,7 @@ mod merge;
 mod order;
 mod padding;
 mod refusal;
+mod tensor;
 mod terms;
 mod vector;
 
@@ -24,7 +25,7 @@ use egg::Id;
 use refusal::Lifting;
 use sluice_ir::diagnostic::{Code, Diagnostic};
 use sluice_ir::seq::{Builder, Core, Root, RootKind, Shape, Term};
-use sluice_ir::step::{DimId, NodeId, Recurrence, StateId};
+use sluice_ir::step::{DimId, NodeId, Recurrence, StateId, fold};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Lifts a checked recurrence to the sequence form. Extents not fixed by the program are in
@@ -39,6 +40,7 @@ pub fn lift(
     extents: &BTreeMap<String, usize>,
 ) -> Result<Term, Vec<Diagnostic>> {
     let sizes = sizes(recurrence, extents)?;
+    let recurrence = &fold(recurrence, extents);
     let touches = order::touched_states(recurrence);
     let states = order::dependency_order(recurrence, &touches).map_err(|d| vec![d])?;
     let mut lifter = Lifter {
@@ -150,7 +152,7 @@ impl Lifter<'_> {
             let dims: Vec<usize> = dims.iter().map(|d| self.sizes[d.0]).collect();
             match self.term(output.node) {
                 Ok(id) => {
-                    let shape = Shape::token(1, self.builder.shape(id).features);
+                    let shape = Shape::token(1, dims.iter().product());
                     let id = self.builder.spread(id, shape);
                     let (name, kind) = (output.name.clone(), RootKind::Output);
                     roots.push(Root { name, kind, transposed: false, dims, id });

@@ -6,7 +6,7 @@
 
 use egg::Id;
 use sluice_ir::pointwise::{Binary, Unary};
-use sluice_ir::seq::{Builder, LeafKind, Seq};
+use sluice_ir::seq::{Builder, Leaf, LeafKind, Seq, Source};
 use std::collections::BTreeMap;
 
 /// Elements of a term at a padding token.
@@ -21,40 +21,29 @@ enum Padding {
 }
 
 /// Whether every element of a token-level term is 0 at padding tokens.
-pub(super) fn is_zero_at_padding(builder: &Builder, leaves: &Leaves<'_>, id: Id) -> bool {
-    at_padding(builder, leaves, id, &mut BTreeMap::new()) == Padding::Value(0.0)
+pub(super) fn is_zero_at_padding(builder: &Builder, id: Id) -> bool {
+    at_padding(builder, id, &mut BTreeMap::new()) == Padding::Value(0.0)
 }
 
 /// Whether every element of a token-level term is a finite number at padding tokens.
-pub(super) fn is_finite_at_padding(builder: &Builder, leaves: &Leaves<'_>, id: Id) -> bool {
-    match at_padding(builder, leaves, id, &mut BTreeMap::new()) {
+pub(super) fn is_finite_at_padding(builder: &Builder, id: Id) -> bool {
+    match at_padding(builder, id, &mut BTreeMap::new()) {
         Padding::Value(v) => v.is_finite(),
         Padding::Finite => true,
         Padding::Any => false,
     }
 }
 
-/// Finds the kind of a leaf.
-pub(super) type Leaves<'a> = dyn Fn(&str) -> LeafKind + 'a;
-
-fn at_padding(
-    builder: &Builder,
-    leaves: &Leaves<'_>,
-    id: Id,
-    memo: &mut BTreeMap<Id, Padding>,
-) -> Padding {
+fn at_padding(builder: &Builder, id: Id, memo: &mut BTreeMap<Id, Padding>) -> Padding {
     if let Some(known) = memo.get(&id) {
         return *known;
     }
-    let mut of = |id: &Id| at_padding(builder, leaves, *id, memo);
+    let mut of = |id: &Id| at_padding(builder, *id, memo);
     let padding = match builder.node(id) {
         Seq::Number(x) => Padding::Value(x.value()),
         Seq::Zero(_) => Padding::Value(0.0),
         Seq::Ones(_) => Padding::Value(1.0),
-        Seq::Var(name) => match leaves(name) {
-            LeafKind::Token => Padding::Value(0.0),
-            LeafKind::Model | LeafKind::State => Padding::Finite,
-        },
+        Seq::Var(name) => leaf(builder.leaf_named(name)),
         Seq::Live(_) => Padding::Value(0.0),
         Seq::Unary(f, [x]) => unary(*f, of(x)),
         Seq::Binary(f, [a, b]) => binary(*f, of(a), of(b)),
@@ -66,9 +55,14 @@ fn at_padding(
             Padding::Value(v) => Padding::Value(v * builder.shape(*x).features as f64),
             other => other,
         },
+        Seq::Tots([n, x]) => match of(x) {
+            Padding::Value(v) => Padding::Value(v * builder.facts(*n).count() as f64),
+            other => other,
+        },
         Seq::RowMax([x]) => of(x),
         Seq::Weave([a, b]) | Seq::Cat([a, b]) => alike(of(a), of(b)),
         Seq::Rows([_, _, x]) | Seq::Cols([_, _, x]) => of(x),
+        Seq::Split([_, x]) | Seq::Join([_, x]) | Seq::Tile([_, x]) => of(x),
         Seq::Mm([a, b]) | Seq::Mmt([a, b]) => match (of(a), of(b)) {
             (Padding::Value(0.0), Padding::Value(b)) if b.is_finite() => Padding::Value(0.0),
             (Padding::Value(0.0), Padding::Finite) => Padding::Value(0.0),
@@ -78,6 +72,14 @@ fn at_padding(
     };
     memo.insert(id, padding);
     padding
+}
+
+fn leaf(leaf: &Leaf) -> Padding {
+    match (leaf.kind, &leaf.source) {
+        (LeafKind::Token, _) => Padding::Value(0.0),
+        (_, Source::Table(values)) if !values.iter().all(|x| x.is_finite()) => Padding::Any,
+        (LeafKind::Model | LeafKind::State, _) => Padding::Finite,
+    }
 }
 
 fn alike(a: Padding, b: Padding) -> Padding {

@@ -4,9 +4,9 @@ use super::Lifter;
 use super::affine::{Matrix, Vector};
 use super::refusal::{Lifting, Refusal};
 use egg::Id;
-use sluice_ir::pointwise::{Binary, Unary};
-use sluice_ir::seq::{Leaf, LeafKind, Mask, Seq, Shape};
-use sluice_ir::step::{DimId, InputId, NodeId, Op, Rate, Reduction, StateId};
+use sluice_ir::pointwise::{Binary, Interval, Unary};
+use sluice_ir::seq::{Leaf, LeafKind, Mask, Seq, Shape, Source};
+use sluice_ir::step::{DimId, InputId, NodeId, Op, Rate, Sharing, StateId, Table, TableId};
 
 impl Lifter<'_> {
     /// The term of a scalar or vector node, `[T, 1, F]` or, without tokens, `[1, 1, F]`.
@@ -24,45 +24,53 @@ impl Lifter<'_> {
         if let Some(state) = self.vector_state_before_or_after(id) {
             return Ok(self.whole_vector(state.0, state.1));
         }
-        if node.dims.len() > 1 {
-            return Err(self.matrix_per_token(id));
+        match self.find_value(id) {
+            // Many causes, one reason: the elements do not come from vectors.
+            Err(_) if node.dims.len() > 1 => Err(self.matrix_per_token(id)),
+            found => found,
         }
+    }
+
+    fn find_value(&mut self, id: NodeId) -> Lifting<Id> {
+        let node = self.recurrence.node(id);
+        let dims = &node.dims;
         Ok(match node.op {
-            Op::Input(input) => self.input(input),
-            Op::State(_) | Op::Outer(_, _) => return Err(self.matrix_per_token(id)),
-            Op::Final(_)
-            | Op::Index(_)
-            | Op::Table(_)
-            | Op::Reshape(..)
-            | Op::Concat(..)
-            | Op::Slice(..)
-            | Op::Push(..)
-            | Op::TopK(..)
-            | Op::Matrix(..) => return Err(self.rearranged(id)),
+            Op::Input(input) => {
+                let value = self.input(input);
+                self.row(value)
+            }
+            Op::Table(table) => {
+                let value = self.table(table);
+                self.row(value)
+            }
+            Op::State(_) => return Err(self.matrix_per_token(id)),
+            Op::Final(_) | Op::TopK(..) => return Err(self.rearranged(id)),
+            Op::Index(_) | Op::Extent(_) | Op::Matrix(..) => {
+                unreachable!("what depends on sizes only is folded")
+            }
             Op::Const(x) => self.builder.number(x),
-            Op::Extent(dim) => {
-                let extent = self.sizes[dim.0];
-                self.builder.number(extent as f64)
+            Op::Reshape(a, _) => self.term(a)?,
+            Op::Concat(a, b, along, _) => self.joined(a, b, along)?,
+            Op::Slice(a, from, to, run) => self.part(a, (from, to), run)?,
+            Op::Push(window, x) => self.pushed(window, x)?,
+            Op::Outer(a, b) => {
+                let (a, b) = (self.fitted(a, dims)?, self.fitted(b, dims)?);
+                self.builder.times(a, b)
             }
             Op::Unary(f, a) => {
                 let a = self.term(a)?;
                 self.builder.unary(f, a)
             }
             Op::Binary(f, a, b) => {
-                let (a, b) = (self.term(a)?, self.term(b)?);
+                let (a, b) = (self.fitted(a, dims)?, self.fitted(b, dims)?);
                 self.pointwise_pair(f, a, b)
             }
             Op::Select(c, a, b) => {
-                let operands = [self.term(c)?, self.term(a)?, self.term(b)?];
+                let operands =
+                    [self.fitted(c, dims)?, self.fitted(a, dims)?, self.fitted(b, dims)?];
                 self.builder.add(Seq::Select(operands))
             }
-            Op::Reduce(reduction, a, _) => {
-                let a = self.term(a)?;
-                self.builder.add(match reduction {
-                    Reduction::Sum => Seq::RowSum([a]),
-                    Reduction::Max => Seq::RowMax([a]),
-                })
-            }
+            Op::Reduce(reduction, a, dim) => self.reduced(reduction, a, dim)?,
             Op::Dot(a, b, dim) => self.dot_term(a, b, dim)?,
         })
     }
@@ -75,18 +83,38 @@ impl Lifter<'_> {
         }
     }
 
+    /// An input: the elements of a token in one row, a per-model matrix in its own rows.
     fn input(&mut self, input: InputId) -> Id {
         let declared = &self.recurrence.inputs[input.0];
-        let extents: Vec<usize> = declared.dims.iter().map(|d| self.sizes[d.0]).collect();
-        let features = extents.last().copied().unwrap_or(1);
-        let rows = if extents.len() > 1 { extents[0] } else { 1 };
         let (kind, shape) = match declared.rate {
-            Rate::Token => (LeafKind::Token, Shape::token(rows, features)),
-            Rate::Model => (LeafKind::Model, Shape::one(rows, features)),
+            Rate::Token => (LeafKind::Token, Shape::token(1, self.volume(&declared.dims))),
+            Rate::Model => (LeafKind::Model, self.matrix_shape(&declared.dims)),
         };
-        let (range, sharing) = (declared.range, declared.sharing);
-        let leaf = Leaf { kind, shape, range, sharing, transposed: false, init: 0.0 };
+        let (range, sharing, source) = (declared.range, declared.sharing, Source::Caller);
+        let leaf = Leaf { kind, shape, range, sharing, transposed: false, source };
         self.builder.leaf(&declared.name, leaf)
+    }
+
+    /// Constants, as a per-model input that the caller need not give. A name with a dot is no input's.
+    fn table(&mut self, table: TableId) -> Id {
+        let Table { dims, values } = &self.recurrence.tables[table.0];
+        let ends = values
+            .iter()
+            .fold([f64::INFINITY, f64::NEG_INFINITY], |[lo, hi], x| [lo.min(*x), hi.max(*x)]);
+        let leaf = Leaf {
+            kind: LeafKind::Model,
+            shape: self.matrix_shape(dims),
+            range: Interval::new(ends[0], ends[1]),
+            sharing: Sharing::Head,
+            transposed: false,
+            source: Source::Table(values.clone()),
+        };
+        self.builder.leaf(&format!("table.{}", table.0), leaf)
+    }
+
+    fn matrix_shape(&self, dims: &[DimId]) -> Shape {
+        let features = dims.last().map_or(1, |d| self.sizes[d.0]);
+        Shape::one(self.volume(dims) / features, features)
     }
 
     /// The state and mask if a node is a vector state before or after the step.
@@ -111,7 +139,7 @@ impl Lifter<'_> {
         if let Some(matrix) = [a, b].into_iter().find(is_matrix) {
             let reader = if matrix == a { b } else { a };
             if is_matrix(&reader) {
-                return Err(self.matrix_per_token(reader));
+                return self.contracted(a, b, dim);
             }
             let reader = self.term(reader)?;
             return self.read_matrix(matrix, reader, dim);
@@ -138,7 +166,7 @@ impl Lifter<'_> {
 
     /// The contraction of a matrix node with a reader: a read if it is the matrix of one state, else
     /// taken apart into sums, factors and outer products.
-    fn read_matrix(&mut self, node: NodeId, reader: Id, dim: DimId) -> Lifting<Id> {
+    pub(super) fn read_matrix(&mut self, node: NodeId, reader: Id, dim: DimId) -> Lifting<Id> {
         let states: Vec<StateId> = self.touches[node.0].iter().copied().collect();
         let mut refusal = self.matrix_per_token(node);
         if let [state] = states[..]
@@ -150,6 +178,9 @@ impl Lifter<'_> {
             }
         }
         let dims_of = |n: NodeId| self.recurrence.node(n).dims.clone();
+        if dims_of(node).len() > 2 {
+            return self.read_elements(node, reader, dim).map_err(|_| refusal);
+        }
         match self.recurrence.node(node).op {
             Op::Outer(a, b) => {
                 let (along, across) = if dims_of(a).contains(&dim) { (a, b) } else { (b, a) };
@@ -176,8 +207,15 @@ impl Lifter<'_> {
                 let value = self.read_matrix(matrix, reader, dim)?;
                 Ok(self.builder.times(value, factor))
             }
-            Op::Input(input) => self.model_product(node, input, reader, dim),
-            _ => Err(refusal),
+            Op::Input(input) if self.recurrence.inputs[input.0].rate == Rate::Model => {
+                let matrix = self.input(input);
+                self.model_product((node, matrix), reader, dim)
+            }
+            Op::Table(table) => {
+                let matrix = self.table(table);
+                self.model_product((node, matrix), reader, dim)
+            }
+            _ => self.read_elements(node, reader, dim).map_err(|_| refusal),
         }
     }
 
@@ -256,23 +294,18 @@ impl Lifter<'_> {
     /// A vector times a per-model matrix.
     fn model_product(
         &mut self,
-        node: NodeId,
-        input: InputId,
+        (node, matrix): (NodeId, Id),
         reader: Id,
         dim: DimId,
     ) -> Lifting<Id> {
-        if self.recurrence.inputs[input.0].rate == Rate::Token {
-            return Err(self.matrix_per_token(node));
-        }
         let along_rows = self.recurrence.node(node).dims[0] == dim;
-        let matrix = self.input(input);
         let shape = Shape { features: self.sizes[dim.0], ..self.builder.shape(reader) };
         let reader = self.builder.spread(reader, shape);
         let product = if along_rows { Seq::Mm } else { Seq::Mmt };
         Ok(self.builder.add(product([reader, matrix])))
     }
 
-    fn rearranged(&self, node: NodeId) -> Refusal {
+    pub(super) fn rearranged(&self, node: NodeId) -> Refusal {
         Refusal::unsupported(
             "elements taken to other places",
             self.recurrence.node(node).span.clone(),
@@ -281,7 +314,7 @@ impl Lifter<'_> {
         )
     }
 
-    fn matrix_per_token(&self, node: NodeId) -> Refusal {
+    pub(super) fn matrix_per_token(&self, node: NodeId) -> Refusal {
         Refusal::unsupported(
             "a matrix for every token",
             self.recurrence.node(node).span.clone(),

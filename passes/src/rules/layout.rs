@@ -39,6 +39,7 @@ pub(super) fn laws(sizes: Sizes) -> Vec<Law> {
     laws.push(select.when(&operands.map(Guard::Blockable)).over(&operands.map(token)));
     laws.extend(products_with_constants(c));
     laws.extend(features(c));
+    laws.extend(rows(c));
     laws
 }
 
@@ -58,6 +59,18 @@ fn products_with_constants(c: usize) -> Vec<Law> {
         product("mm", Variable::new("?y", 0, Extent::Keys, Extent::Values)),
         product("mmt", Variable::new("?y", 0, Extent::Values, Extent::Keys)),
     ]
+}
+
+/// Rows of one token cut, joined, repeated or summed.
+fn rows(c: usize) -> Vec<Law> {
+    let moved = |name: &'static str, x: Variable| {
+        let count = Variable::new("?n", 0, Extent::Is(1), Extent::Is(1)).holding(Content::Count(2));
+        let (lhs, rhs) = (format!("(blk {c} ({name} ?n ?x))"), format!("({name} ?n (blk {c} ?x))"));
+        law(("blk-rows", name), lhs, rhs).when(&[Guard::TokenLevel("?x")]).over(&[x, count])
+    };
+    let one = Variable::new("?x", 1, Extent::Steps(1), Extent::Keys);
+    let two = Variable::new("?x", 1, Extent::Steps(2), Extent::Keys);
+    vec![moved("split", one), moved("tile", one), moved("join", two), moved("tots", two)]
 }
 
 /// Features joined or cut.

@@ -118,7 +118,10 @@ impl Draft {
         let name = "all".to_owned();
         kernel.roles =
             vec![Role { name, warps: shape.warps, registers: None, setup, body, finish }];
-        Ok(kernel::check(kernel).expect("a schedule makes legal kernels"))
+        kernel::check(kernel).map_err(|reason| {
+            let message = format!("this schedule has no kernel for the program: {reason}");
+            Diagnostic::new(Code::Unsupported, message)
+        })
     }
 }
 

@@ -10,7 +10,8 @@ fn size(dims: &[usize]) -> [usize; 2] {
         [] => [1, 1],
         [n] => [1, n],
         [r, c] => [r, c],
-        _ => unreachable!("values have at most two dimensions"),
+        [outer, r, c] => [outer * r, c],
+        _ => unreachable!("values have at most three dimensions"),
     }
 }
 
@@ -73,6 +74,13 @@ pub(super) fn state(
 ) -> Param {
     let (split, transposed) = columns;
     exchanged(Param { split, ..param(name, kind, dtype, dims) }, transposed)
+}
+
+/// The same memory as one row: how a kernel sees the elements of a token.
+pub(super) fn as_row(param: Param) -> Param {
+    let cols = param.rows * param.cols;
+    let row_bytes = cols * param.dtype.bytes();
+    Param { rows: 1, cols, align: (1 << row_bytes.trailing_zeros()).min(16), ..param }
 }
 
 /// The same memory as one column: how a kernel that keeps states as `[keys, values]` sees a vector.

@@ -2,10 +2,14 @@
 
 use crate::programs;
 use crate::random::Random;
+use sluice_ir::diagnostic::{Code, Diagnostic};
+use sluice_ir::dtype::Dtype;
+use sluice_ir::kernel::{self, Checked, Rounding};
 use sluice_ir::problem::{Array, Arrays, Problem};
 use sluice_ir::seq::{self, Array3, LeafKind, Mask, Seq, Term, Values};
 use sluice_ir::step::{self, Init, Rate, Recurrence, Sharing};
 use sluice_ir::target::{TARGETS, Target};
+use sluice_passes::schedule::{Build, fused_scan};
 use sluice_passes::{ChunkOptions, Chunked, Stop, chunk, lift};
 use std::collections::BTreeMap;
 
@@ -33,7 +37,8 @@ pub(crate) fn inputs(recurrence: &Recurrence, problem: &Problem) -> Arrays {
     let mut random = Random::new(&recurrence.name);
     let mut arrays = Arrays::new();
     let extents = |dims: &[step::DimId]| -> Vec<usize> {
-        dims.iter().map(|d| problem.extents[&recurrence.dims[d.0].name]).collect()
+        let size = |d: &step::DimId| recurrence.size(*d, &problem.extents);
+        dims.iter().map(|d| size(d).expect("every dimension has a size")).collect()
     };
     for input in &recurrence.inputs {
         let heads = match input.sharing {
@@ -271,6 +276,23 @@ fn states_start_from_their_declared_value() {
     assert!(error <= TOLERANCE, "{error:.1e}");
 }
 
+/// A state starts from its per-model input where the caller gives none.
+#[test]
+fn states_start_from_what_was_learned() {
+    let recurrence = programs::named("learned start");
+    let problem = problem();
+    let mut arrays = inputs(&recurrence, &problem);
+    arrays.retain(|name, _| name != "S" && name != "z");
+    let reference = step::eval(&recurrence, &problem, &arrays);
+    let chunked = chunked(&recurrence, &options(16, None));
+    let error = difference(&seq::run(&chunked.term, &problem, &arrays), &reference);
+    assert!(error <= TOLERANCE, "{error:.1e}");
+    let kernel = scan(&recurrence, &chunked.term, &problem).expect("the program has a scan");
+    let found = kernel::eval(&kernel, &problem, &arrays, Rounding::Exact);
+    let error = difference(&found, &reference);
+    assert!(error <= TOLERANCE, "{error:.1e}");
+}
+
 /// A normaliser with the keys of a state is one more column of it.
 #[test]
 fn a_normaliser_shares_its_states_loop() {
@@ -289,5 +311,34 @@ fn chunking_is_repeatable() {
         assert_eq!(first, text(name));
         let parsed = Term::parse(&first).expect("printed terms are legal");
         assert_eq!(parsed.to_string(), first);
+    }
+}
+
+/// The fused scan of a term chunked with 16 tokens.
+fn scan(recurrence: &Recurrence, term: &Term, problem: &Problem) -> Result<Checked, Diagnostic> {
+    let (dtype, compute, extents) = (Dtype::Bf16, Dtype::F32, &problem.extents);
+    let build = Build { extents, dtype, compute, target: &target() };
+    fused_scan(recurrence, term, &build, 16)
+}
+
+/// Programs that the fused scan refuses: every element of a vector state is read.
+const WITHOUT_SCAN: [&str; 2] = ["cumulative sum", "decayed vector state"];
+
+/// Kernels without rounding compute what the step does.
+#[test]
+fn fused_scans_agree_with_the_step() {
+    for recurrence in programs::all() {
+        let (problem, name) = (problem(), recurrence.name.as_str());
+        let arrays = inputs(&recurrence, &problem);
+        let chunked = chunked(&recurrence, &options(16, None));
+        let kernel = match scan(&recurrence, &chunked.term, &problem) {
+            Ok(kernel) => kernel,
+            Err(e) if e.code == Code::Unsupported && WITHOUT_SCAN.contains(&name) => continue,
+            Err(e) => panic!("{name}: {e:?}"),
+        };
+        let reference = step::eval(&recurrence, &problem, &arrays);
+        let found = kernel::eval(&kernel, &problem, &arrays, Rounding::Exact);
+        let error = difference(&found, &reference);
+        assert!(error <= TOLERANCE, "{name}: {error:.1e}");
     }
 }

@@ -2,8 +2,8 @@
 
 use sluice_ir::pointwise::{Binary, Interval, Unary};
 use sluice_ir::step::{
-    Dim, DimId, Init, Input, InputId, Node, NodeId, Op, Order, Output, Rate, Recurrence, Reduction,
-    Sharing, State, StateId, check, result_dims,
+    Dim, DimId, Formula, Init, Input, InputId, Node, NodeId, Op, Order, Output, Rate, Recurrence,
+    Reduction, Sharing, State, StateId, check, result_dims,
 };
 
 /// A recurrence under construction; dimensions are `K`, `V` and `M`.
@@ -74,6 +74,43 @@ impl Step {
 
     pub(crate) fn model(&mut self, name: &str, dims: &str, range: [f64; 2]) -> NodeId {
         self.input(name, dims, range, Rate::Model)
+    }
+
+    /// The state starts from a per-model input.
+    pub(crate) fn learned(&mut self, state: &str, input: NodeId) {
+        let Op::Input(input) = self.recurrence.nodes[input.0].op else { panic!("an input") };
+        let find = |s: &&mut State| s.name == state;
+        let state = self.recurrence.states.iter_mut().find(find).expect("the state is declared");
+        state.init = Init::Input(input);
+    }
+
+    /// The vector 0, 1, 2, ..
+    pub(crate) fn index(&mut self, dim: &str) -> NodeId {
+        let dim = self.dims(dim)[0];
+        self.node(Op::Index(dim))
+    }
+
+    /// The same elements under other dimensions.
+    pub(crate) fn reshape(&mut self, a: NodeId, dims: &str) -> NodeId {
+        let dims = self.dims(dims);
+        let place = |i: usize| dims.get(i).copied();
+        self.node(Op::Reshape(a, [place(0), place(1), place(2)]))
+    }
+
+    /// A dimension that the program computes.
+    pub(crate) fn computed_dim(&mut self, name: &str, formula: Formula) {
+        let (name, size) = (name.to_owned(), None);
+        self.recurrence.dims.push(Dim { name, size, formula: Some(formula) });
+    }
+
+    pub(crate) fn concat(&mut self, a: NodeId, b: NodeId, dims: &str) -> NodeId {
+        let dims = self.dims(dims);
+        self.node(Op::Concat(a, b, [dims[0], dims[1]], dims[2]))
+    }
+
+    pub(crate) fn slice(&mut self, a: NodeId, dims: &str, run: usize) -> NodeId {
+        let dims = self.dims(dims);
+        self.node(Op::Slice(a, dims[0], dims[1], run))
     }
 
     pub(crate) fn shared_by_group(&mut self) {

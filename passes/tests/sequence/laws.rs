@@ -5,7 +5,7 @@ use crate::random::Random;
 use egg::{ENodeOrVar, Id, Language, Pattern, RecExpr};
 use sluice_ir::pointwise::Interval;
 use sluice_ir::seq::{
-    Array3, Blocks, Builder, Leaf, LeafKind, Root, RootKind, Seq, Shape, Term, Values, eval,
+    Array3, Blocks, Builder, Leaf, LeafKind, Root, RootKind, Seq, Shape, Source, Term, Values, eval,
 };
 use sluice_ir::step::Sharing;
 use sluice_passes::rules::{Content, Extent, Guard, Law, Sizes, Variable, laws};
@@ -111,7 +111,7 @@ impl<'a> Instance<'a> {
             range: Interval::ALL,
             sharing: Sharing::Head,
             transposed: false,
-            init: 0.0,
+            source: Source::Caller,
         };
         builder.leaf(&name[1..], leaf)
     }

@@ -10,3 +10,4 @@ mod pitfalls;
 mod programs;
 mod random;
 mod refusals;
+mod tensors;

@@ -1,6 +1,7 @@
 //! Programs of the normal form in step form.
 
 use crate::builder::Step;
+use crate::tensors;
 use sluice_ir::pointwise::{Binary, Unary};
 use sluice_ir::step::{NodeId, Op, Recurrence, Reduction};
 
@@ -405,6 +406,10 @@ fn divided_and_reset() -> Recurrence {
 
 /// Every program of the normal form that the tests run through.
 pub(crate) fn all() -> Vec<Recurrence> {
+    [vectors_and_states(), tensors::all()].concat()
+}
+
+fn vectors_and_states() -> Vec<Recurrence> {
     vec![
         additive("linear", |_, s| s),
         additive("scalar decay", gated("")),

@@ -12,7 +12,7 @@ use sluice_ir::kernel::{
     Arg, Band, Body, CopyMap, Expr, Mma, Operand, ParamKind, Start, Stmt, TileId, Unit, View,
 };
 use sluice_ir::pointwise::{Binary, Unary};
-use sluice_ir::seq::{Core, Mask, Root, Seq, core_of};
+use sluice_ir::seq::{Core, Leaf, Mask, Root, Seq, Source, core_of};
 
 /// The tiles of one loop.
 #[derive(Clone, Copy)]
@@ -61,8 +61,12 @@ impl Scan<'_> {
         match self.term.node(s).clone() {
             Seq::Var(name) => {
                 let leaf = self.term.leaf(s).expect("a variable is a leaf").clone();
-                if col == 0 {
-                    self.draft.setup.push(Stmt::Fill { dst, value: leaf.init });
+                match &leaf.source {
+                    Source::Number(value) if col == 0 => {
+                        self.draft.setup.push(Stmt::Fill { dst, value: *value });
+                    }
+                    Source::Input(input) => self.load_learned((input, &leaf), dst, col)?,
+                    _ => {}
                 }
                 let param = self.state_param(&name, ParamKind::StateIn, leaf.transposed);
                 let param = self.draft.param(param);
@@ -82,6 +86,30 @@ impl Scan<'_> {
                 Err(Diagnostic::new(Code::Unsupported, message))
             }
         }
+    }
+
+    /// Loads the per-model input that a state starts from.
+    fn load_learned(
+        &mut self,
+        (name, leaf): (&str, &Leaf),
+        dst: TileId,
+        col: usize,
+    ) -> Result<(), Diagnostic> {
+        let input = self.recurrence.inputs.iter().find(|i| i.name == name);
+        let input = input.expect("a state starts from an input of the recurrence");
+        let dims = self.build.sizes(self.recurrence, &input.dims);
+        let dtype = self.recurrence.input_dtype(input, self.build.dtype);
+        let split = self.setting.parts > 1;
+        let param = params::input(input, dtype, &dims, split, leaf.transposed);
+        let column = dims.len() == 1 && !leaf.transposed;
+        let param = if column { params::as_column(param) } else { param };
+        let id = self.draft.param(param.clone());
+        if self.draft.params[id.0] != param {
+            let message = format!("`{name}` is an initial state and read in another layout");
+            return Err(Diagnostic::new(Code::Unsupported, message));
+        }
+        self.draft.setup.push(Stmt::Load { dst, param: id, ahead: 0, col });
+        Ok(())
     }
 
     fn state_param(

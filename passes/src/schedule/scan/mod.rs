@@ -177,7 +177,8 @@ impl<'a> Scan<'a> {
         let form = if self.lives_in_columns(base) { Form::Columns } else { Form::Shared };
         let src = self.tile(base, form)?;
         let split = self.setting.parts > 1 && self.columns[usize::from(base)];
-        let param = self.draft.param(params::token_out(name, dtype, &dims, split));
+        let param = params::as_row(params::token_out(name, dtype, &dims, split));
+        let param = self.draft.param(param);
         self.draft.body.push(Stmt::Store { param, src, col });
         Ok(())
     }

@@ -6,8 +6,8 @@ use crate::schedule::params;
 use egg::Id;
 use sluice_ir::diagnostic::Diagnostic;
 use sluice_ir::dtype::Dtype;
-use sluice_ir::kernel::{CopyMap, Over, Reduction, Stmt, TileId, View};
-use sluice_ir::seq::{Blocks, LeafKind, Mask, Seq, Term, core_of};
+use sluice_ir::kernel::{Access, CopyMap, Expr, Nest, Over, Reduction, Stmt, TileId, View};
+use sluice_ir::seq::{Blocks, LeafKind, Mask, Seq, Source, Term, core_of};
 use sluice_ir::step::Rate;
 
 /// A place and a precision in which a reader wants a value.
@@ -244,6 +244,9 @@ impl Scan<'_> {
                 let per = self.term.facts(per).count();
                 self.copied(id, dst, x, CopyMap::FromDiagonal { per })
             }
+            Seq::Split([_, x]) | Seq::Join([_, x]) | Seq::Tile([_, x]) | Seq::Tots([_, x]) => {
+                self.regrouped(id, x, dtype)
+            }
             Seq::Weave([a, b]) => self.joined(id, [a, b], dtype, true),
             Seq::Cat([a, b]) => self.joined(id, [a, b], dtype, false),
             Seq::Rows([first, n, x]) => {
@@ -308,9 +311,45 @@ impl Scan<'_> {
         Ok(dst)
     }
 
+    /// Elements of rows taken to other rows, repeated, or summed over neighbouring rows.
+    fn regrouped(&mut self, id: Id, x: Id, dtype: Dtype) -> Result<TileId, Diagnostic> {
+        let src = self.view(x, Form::Shared)?.tile;
+        let dst = self.fresh(id, "rows", dtype);
+        let [rows, width] = self.size(x);
+        let count = |n: &Id| self.term.facts(*n).count();
+        let nest = |extents: &[usize], to: &[usize], from: &[usize], reduce| Nest {
+            extents: extents.to_vec(),
+            dst: Access { tile: dst, offset: 0, strides: to.to_vec() },
+            reduce,
+            expr: Expr::Arg(0),
+            args: vec![Access { tile: src, offset: 0, strides: from.to_vec() }],
+        };
+        let nest = match self.term.node(id) {
+            Seq::Tile([n, _]) => {
+                let n = count(n);
+                nest(&[rows, n, width], &[n * width, width, 1], &[width, 0, 1], None)
+            }
+            Seq::Tots([n, _]) => {
+                let n = count(n);
+                let sum = Some((Reduction::Sum, n));
+                nest(&[rows / n, width], &[width, 1], &[n * width, 1, width], sum)
+            }
+            // The same elements in order.
+            _ => nest(&[rows * width], &[1], &[1], None),
+        };
+        self.draft.body.push(Stmt::Nest(nest));
+        Ok(dst)
+    }
+
     /// The tile that an input is loaded to.
     fn input(&mut self, id: Id, name: &str) -> TileId {
         let leaf = self.term.leaf(id).expect("the node is a leaf").clone();
+        if let Source::Table(values) = leaf.source {
+            let home = Home::Shared { stages: 1 };
+            let dst = self.draft.tile("table", self.size(id), self.build.compute, home);
+            self.draft.setup.push(Stmt::Table { dst, values });
+            return dst;
+        }
         debug_assert_ne!(leaf.kind, LeafKind::State, "states are loaded with their loop");
         let input = self.recurrence.inputs.iter().find(|i| i.name == name);
         let input = input.expect("leaves are inputs of the recurrence");
@@ -319,7 +358,9 @@ impl Scan<'_> {
         let split = self.setting.parts > 1
             && self.columns[usize::from(id)]
             && self.term.shape(id).features > 1;
-        let param = self.draft.param(params::input(input, dtype, &dims, split, leaf.transposed));
+        let param = params::input(input, dtype, &dims, split, leaf.transposed);
+        let param = if input.rate == Rate::Token { params::as_row(param) } else { param };
+        let param = self.draft.param(param);
         let stages = if input.rate == Rate::Token { self.setting.stages } else { 1 };
         let dst = self.draft.tile(name, self.size(id), dtype, Home::Shared { stages });
         if input.rate == Rate::Token {

@@ -1,0 +1,162 @@
+//! Programs with constants, computed features, several rows a token and learned initial states.
+
+use crate::builder::Step;
+use sluice_ir::pointwise::Unary;
+use sluice_ir::step::{DimId, Formula, NodeId, Recurrence, Reduction};
+
+fn size_of(place: usize) -> Box<Formula> {
+    Box::new(Formula::Dim(DimId(place)))
+}
+
+/// Keys and readers are a vector and all products of its elements.
+fn quadratic_features() -> Recurrence {
+    let mut p = Step::new("quadratic features");
+    p.computed_dim("J", *size_of(0));
+    p.computed_dim("Q", Formula::Mul(size_of(0), size_of(0)));
+    p.computed_dim("L", Formula::Add(size_of(0), size_of(4)));
+    let [q, k, v] = [p.token("q", "K"), p.token("k", "K"), p.token("v", "V")];
+    let g = p.gate("g", "");
+    let s = p.state("S", "LV");
+    let map = |p: &mut Step, x: NodeId| {
+        let other = p.reshape(x, "J");
+        let products = p.outer(x, other);
+        let products = p.reshape(products, "Q");
+        p.concat(x, products, "KQL")
+    };
+    let (q, k) = (map(&mut p, q), map(&mut p, k));
+    let d = p.decayed(g, s);
+    let write = p.outer(k, v);
+    let next = p.add(d, write);
+    let o = p.dot(q, next, "L");
+    p.update("S", next);
+    p.output("o", o);
+    p.finish()
+}
+
+/// A running mean: the number of tokens so far is a state without dimensions.
+fn running_mean() -> Recurrence {
+    let mut p = Step::new("running mean");
+    let x = p.token("x", "K");
+    let (s, n) = (p.state("S", "K"), p.state("n", ""));
+    let one = p.number(1.0);
+    let count = p.add(n, one);
+    let next = p.add(s, x);
+    let o = p.div(next, count);
+    p.update("S", next);
+    p.update("n", count);
+    p.output("o", o);
+    p.finish()
+}
+
+/// Initial states that are per-model inputs, one of them read along its other side.
+fn learned_start() -> Recurrence {
+    let mut p = Step::new("learned start");
+    let [q, k] = [p.token("q", "K"), p.token("k", "K")];
+    let v = p.ranged("v", "V", [-0.5, 0.5]);
+    let (g, beta) = (p.gate("g", "V"), p.ranged("beta", "", [0.0, 1.0]));
+    let [first, first_z] = [("S0", "KV"), ("z0", "K")].map(|(n, d)| p.model(n, d, [-1.0, 1.0]));
+    let (s, z) = (p.state("S", "KV"), p.state("z", "K"));
+    p.learned("S", first);
+    p.learned("z", first_z);
+    let d = p.decayed(g, s);
+    let seen = p.dot(d, v, "V");
+    let error = p.sub(k, seen);
+    let key = p.mul(beta, error);
+    let write = p.outer(key, v);
+    let next = p.add(d, write);
+    let next_z = p.add(z, k);
+    let reader = p.mul(q, next_z);
+    let o = p.dot(reader, next, "K");
+    p.update("S", next);
+    p.update("z", next_z);
+    p.output("o", o);
+    p.finish()
+}
+
+/// A decay that differs by key and never changes, and features from a constant matrix.
+fn constant_tables() -> Recurrence {
+    let mut p = Step::new("constant tables");
+    let [q, k, v] = [p.token("q", "K"), p.token("k", "K"), p.token("v", "V")];
+    let s = p.state("S", "MV");
+    let [m, i] = [p.index("M"), p.index("K")];
+    let angles = p.outer(m, i);
+    let waves = p.unary(Unary::Cos, angles);
+    let (q, k) = (p.dot(waves, q, "K"), p.dot(k, waves, "K"));
+    let quarter = p.number(-0.25);
+    let log = p.mul(quarter, m);
+    let d = p.decayed(log, s);
+    let write = p.outer(k, v);
+    let next = p.add(d, write);
+    let o = p.dot(q, next, "M");
+    p.update("S", next);
+    p.output("o", o);
+    p.finish()
+}
+
+/// Several writes of one token from a matrix of keys and one of values, read by each key.
+fn matrices_of_a_token() -> Recurrence {
+    let mut p = Step::new("matrices of a token");
+    let [q, keys, values] = [p.token("q", "K"), p.token("keys", "MK"), p.token("values", "MV")];
+    let g = p.gate("g", "K");
+    let weights = p.model("weights", "MK", [-1.0, 1.0]);
+    let s = p.state("S", "KV");
+    let d = p.decayed(g, s);
+    let write = p.dot(keys, values, "M");
+    let next = p.add(d, write);
+    let scores = p.dot(keys, q, "K");
+    let largest = p.reduce(Reduction::Max, keys, "K");
+    let weighted = p.mul(weights, keys);
+    let mixed = p.reduce(Reduction::Sum, weighted, "M");
+    let o = p.dot(mixed, next, "K");
+    let scaled = p.mul(scores, largest);
+    let own = p.dot(scaled, values, "M");
+    let o = p.add(o, own);
+    p.update("S", next);
+    p.output("o", o);
+    p.output("scaled", weighted);
+    p.finish()
+}
+
+/// Readers and keys are turned by halves; values of three dimensions are summed over the middle one.
+fn rearranged_vectors() -> Recurrence {
+    let mut p = Step::new("rearranged vectors");
+    p.computed_dim("H", Formula::Div(size_of(0), Box::new(Formula::Number(2))));
+    p.computed_dim("N", Formula::Add(size_of(2), size_of(2)));
+    let [q, k, v] = [p.token("q", "K"), p.token("k", "K"), p.token("v", "V")];
+    let m = p.token("m", "M");
+    let s = p.state("S", "KV");
+    let map = |p: &mut Step, x: NodeId| {
+        let (first, second) = (p.slice(x, "KH", 0), p.slice(x, "KH", 1));
+        let second = p.unary(Unary::Neg, second);
+        p.concat(second, first, "HHK")
+    };
+    let (q, k) = (map(&mut p, q), map(&mut p, k));
+    let write = p.outer(k, v);
+    let next = p.add(s, write);
+    let o = p.dot(q, next, "K");
+    let all = p.outer(m, write);
+    let bent = p.unary(Unary::Tanh, all);
+    let middle = p.reduce(Reduction::Sum, bent, "K");
+    let both = p.mul(bent, middle);
+    let inner = p.reduce(Reduction::Sum, both, "V");
+    let inner = p.reduce(Reduction::Max, inner, "K");
+    let last = p.concat(inner, inner, "MMN");
+    let last = p.slice(last, "NM", 1);
+    p.update("S", next);
+    p.output("o", o);
+    p.output("middle", middle);
+    p.output("last", last);
+    p.finish()
+}
+
+/// All programs of this kind.
+pub(crate) fn all() -> Vec<Recurrence> {
+    vec![
+        quadratic_features(),
+        running_mean(),
+        learned_start(),
+        constant_tables(),
+        matrices_of_a_token(),
+        rearranged_vectors(),
+    ]
+}
