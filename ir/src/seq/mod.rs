@@ -7,6 +7,7 @@
 mod array;
 mod eval;
 mod mask;
+mod notation;
 mod op;
 mod print;
 mod shape;
@@ -15,6 +16,7 @@ mod term;
 pub use array::Array3;
 pub use eval::{Values, eval, run};
 pub use mask::Mask;
+pub use notation::Style;
 pub use op::{Core, Number, Seq, core_of};
 pub use shape::{ArrayFacts, Blocks, Facts, Leaves, Shape, facts};
 pub use term::{Builder, Leaf, LeafKind, Root, RootKind, Source, Term};

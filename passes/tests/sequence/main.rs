@@ -6,6 +6,7 @@ mod agreement;
 mod builder;
 mod explanations;
 mod laws;
+mod notation;
 mod pitfalls;
 mod programs;
 mod random;
