@@ -81,6 +81,22 @@ fn scan_keeps_its_state_in_registers() {
 }
 
 #[test]
+fn orders_change_nothing_but_addresses() {
+    let image = |kernel: &Kernel| ptx(kernel, target("sm_90a")).ptx;
+    let images: Vec<String> = ordered().iter().map(image).collect();
+    let [forward, turned, grids @ ..] = &images[..] else { panic!("four orders") };
+    for other in &images {
+        for moves in ["cp.async.", "ld.global", "st.global", "bar.sync", "mma.sync"] {
+            assert_eq!(count(other, moves), count(forward, moves), "{moves} in\n{other}");
+        }
+    }
+    // Only a grid has rows to divide by.
+    let divisions = |text: &str| count(text, "div.u32") + count(text, "rem.u32");
+    assert_eq!(divisions(turned), divisions(forward));
+    assert!(grids.iter().all(|grid| divisions(grid) > divisions(forward)));
+}
+
+#[test]
 fn nests_are_loops_over_threads_with_a_loop_inside() {
     let [_, reductions, ..] = &nests()[..] else { panic!("a kernel of reductions") };
     let image = ptx(reductions, target("sm_90a"));
@@ -106,7 +122,7 @@ fn a_large_table_is_a_constant_of_the_module() {
 
 #[test]
 fn every_statement_assembles() {
-    for kernel in [statements(), nests(), scans()].concat() {
+    for kernel in [statements(), nests(), scans(), ordered()].concat() {
         for (name, image, code) in assembled(&kernel) {
             let time = image.building + image.lowering;
             note(&format!("{} {name}: {} registers, {time:?}", kernel.name, code.registers));

@@ -217,6 +217,7 @@ fn load_variant(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use sluice_ir::kernel::Order;
 
     #[test]
     fn other_manifest_versions_are_refused_before_their_content() {
@@ -227,10 +228,20 @@ mod tests {
     }
 
     #[test]
+    fn orders_of_tokens_are_text() {
+        let text = serde_json::to_string(&Order::ReverseColumns(12)).expect("text");
+        assert_eq!(text, r#""reverse columns 12""#);
+        let read = |text| serde_json::from_str::<Order>(text).ok();
+        assert_eq!(read(&text), Some(Order::ReverseColumns(12)));
+        assert_eq!(read(r#""sideways""#), None);
+    }
+
+    #[test]
     fn variants_state_the_longest_sequence_they_are_for() {
         let text = r#"{"entry": "e", "schedule": "step", "target": "sm_80", "chunk": 1,
             "max_tokens": 4, "threads": 32, "shared_bytes": 0, "grid_y": 1, "params": []}"#;
         let variant: Variant = serde_json::from_str(text).expect("a variant");
+        assert_eq!(variant.order, Order::Forward);
         let problem = |cu_seqlens| Problem { cu_seqlens, ..Problem::dense(&[], 1, 1, 1) };
         assert!(allows(&variant, &problem(vec![0, 4, 8])));
         assert!(!allows(&variant, &problem(vec![0, 4, 9])));

@@ -328,6 +328,24 @@ pub(crate) fn scans() -> Vec<Kernel> {
     .collect()
 }
 
+/// Scans whose tokens come in other orders.
+pub(crate) fn ordered() -> Vec<Kernel> {
+    let scan = DecayScan { parts: 2, grouped: true, ..DecayScan::new(64, 64, 32) }.kernel();
+    let order = |(order, letters)| Kernel {
+        name: format!("{}_{letters}", scan.name),
+        order,
+        ..scan.clone()
+    };
+    [
+        (Order::Forward, "f"),
+        (Order::Reverse, "r"),
+        (Order::Columns(16), "c"),
+        (Order::ReverseColumns(12), "rc"),
+    ]
+    .map(order)
+    .into()
+}
+
 /// `o_t = e^(g_1 + .. + g_t within the chunk) x_t`: one role prepares the sums for the other.
 pub(crate) fn two_roles() -> Kernel {
     use Dtype::{Bf16, F32};

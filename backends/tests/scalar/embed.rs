@@ -34,17 +34,18 @@ fn kernel() -> Checked {
     draft.check()
 }
 
-fn header_text() -> String {
+fn header_text(order: Order) -> String {
+    let kernel = check(Kernel { order, ..(*kernel()).clone() }).expect("a legal kernel");
     let doc = ["Leaky sums. */ #error".to_owned()];
     let dims = BTreeMap::from([("V".to_owned(), 3)]);
-    let made = object(&kernel(), Options::exact(Precision::F32)).expect("the host has code");
+    let made = object(&kernel, Options::exact(Precision::F32)).expect("the host has code");
     let about = Header {
         doc: &doc,
         dims: &dims,
         workspace_bytes: made.workspace_bytes,
         workspace_align: WORKSPACE_ALIGN,
     };
-    header(&kernel(), about)
+    header(&kernel, about)
 }
 
 /// Two sequences (2 tokens and 1), one head, tokens 4 elements apart, the second state not given.
@@ -83,7 +84,7 @@ fn c_programs_call_the_object_file() {
     let path = directory.path();
     let made = object(&kernel(), Options::exact(Precision::F32)).expect("the host has code");
     std::fs::write(path.join("leaky_sum.o"), &made.bytes).expect("writable");
-    std::fs::write(path.join("leaky_sum.h"), header_text()).expect("writable");
+    std::fs::write(path.join("leaky_sum.h"), header_text(Order::Forward)).expect("writable");
     std::fs::write(path.join("main.c"), PROGRAM).expect("writable");
     let strict = ["-std=c11", "-Wall", "-Wextra", "-Werror", "-pedantic"];
     let files = ["main.c", "leaky_sum.o", "-lm", "-o", "main"];
@@ -94,7 +95,7 @@ fn c_programs_call_the_object_file() {
 
 #[test]
 fn the_header_declares_every_parameter() {
-    let text = header_text();
+    let text = header_text(Order::Forward);
     for line in [
         " * Leaky sums. * / #error",
         " * Built for V = 3.",
@@ -106,6 +107,20 @@ fn the_header_declares_every_parameter() {
         "    float *S_final, /* out: f32 [sequences, heads, 3] */",
     ] {
         assert!(text.lines().any(|l| l == line), "no line {line:?} in\n{text}");
+    }
+}
+
+#[test]
+fn the_header_tells_the_order_of_tokens() {
+    let [grid, backwards] = ["grid of 4 columns", "from the last token"];
+    for (order, told) in [
+        (Order::Forward, [false, false]),
+        (Order::Reverse, [false, true]),
+        (Order::Columns(4), [true, false]),
+        (Order::ReverseColumns(4), [true, true]),
+    ] {
+        let text = header_text(order);
+        assert_eq!([grid, backwards].map(|words| text.contains(words)), told, "{order}: {text}");
     }
 }
 

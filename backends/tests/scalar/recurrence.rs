@@ -162,8 +162,8 @@ fn inputs(problem: &Problem, dtype: Dtype) -> Arrays {
     arrays
 }
 
-/// The recurrence, step by step.
-fn definition(problem: &Problem, arrays: &Arrays) -> Arrays {
+/// The recurrence over the tokens in an order, step by step.
+fn definition(order: Order, problem: &Problem, arrays: &Arrays) -> Arrays {
     let mut o = Array::zeros(&[problem.tokens(), problem.heads, 1, V]);
     let mut last = Array::zeros(&[problem.sequences(), problem.heads, K, V]);
     for sequence in 0..problem.sequences() {
@@ -173,7 +173,9 @@ fn definition(problem: &Problem, arrays: &Arrays) -> Arrays {
                 Some(initial) => initial.row(at, 2).to_vec(),
                 None => vec![0.0; K * V],
             };
-            for t in problem.cu_seqlens[sequence]..problem.cu_seqlens[sequence + 1] {
+            let (first, end) = (problem.cu_seqlens[sequence], problem.cu_seqlens[sequence + 1]);
+            for place in 0..end - first {
+                let t = first + order.token(place, end - first);
                 let shared = t * problem.groups + problem.group_of(head);
                 let own = t * problem.heads + head;
                 let (q, k) = (arrays["q"].row(shared, 2), arrays["k"].row(shared, 2));
@@ -212,13 +214,39 @@ fn both_schedules_compute_the_recurrence() {
                 let mut arrays = inputs(&problem, Dtype::F32);
                 let what = format!("{} {precision:?} {lengths:?}", kernel.name);
                 let got = code.run(&problem, &arrays).expect("arrays fit");
-                assert_agree(&got, &definition(&problem, &arrays), bound, &what);
+                assert_agree(&got, &definition(Order::Forward, &problem, &arrays), bound, &what);
                 arrays.remove("S");
                 let got = code.run(&problem, &arrays).expect("arrays fit");
-                assert_agree(&got, &definition(&problem, &arrays), bound, &what);
+                assert_agree(&got, &definition(Order::Forward, &problem, &arrays), bound, &what);
             }
         }
     }
+}
+
+#[test]
+fn tokens_are_visited_in_the_kernels_order() {
+    let orders = [Order::Reverse, Order::Columns(3), Order::ReverseColumns(3), Order::Columns(1)];
+    for kernel in [step_kernel(Dtype::F32, false), chunked_kernel(Dtype::F32, 4)] {
+        for order in orders {
+            let ordered = check(Kernel { order, ..(*kernel).clone() }).expect("a legal kernel");
+            let code = jit(&ordered, Options::exact(Precision::F64)).expect("code");
+            let problem = problem(&[0, 9, 3, 18, 0, 6]);
+            let arrays = inputs(&problem, Dtype::F32);
+            let want = definition(order, &problem, &arrays);
+            let got = code.run(&problem, &arrays).expect("arrays fit");
+            assert_agree(&got, &want, 6e-8, &format!("{} {order}", kernel.name));
+        }
+    }
+}
+
+#[test]
+fn a_grid_of_tokens_has_whole_rows() {
+    let order = Order::Columns(3);
+    let kernel = Kernel { order, ..(*step_kernel(Dtype::F32, false)).clone() };
+    let code = jit(&check(kernel).expect("a legal kernel"), Options::exact(Precision::F64));
+    let problem = problem(&[6, 7]);
+    let refused = code.expect("code").run(&problem, &inputs(&problem, Dtype::F32));
+    assert_eq!(refused.expect_err("7 tokens").code, Code::BadArray);
 }
 
 #[test]
@@ -240,7 +268,7 @@ fn a_transposed_state_is_the_same_state() {
     let mut got = code.run(&problem, &turned).expect("arrays fit");
     assert_eq!(got["S"].shape, [2, 4, V, K]);
     got.insert("S".into(), flip(&got["S"], V, K));
-    assert_agree(&got, &definition(&problem, &arrays), 6e-8, "transposed state");
+    assert_agree(&got, &definition(Order::Forward, &problem, &arrays), 6e-8, "transposed state");
 }
 
 #[test]
@@ -248,7 +276,7 @@ fn bf16_inputs_and_outputs_round_once() {
     let code = jit(&chunked_kernel(Dtype::Bf16, 4), Options::exact(Precision::F32)).expect("code");
     let problem = problem(&[11, 6]);
     let arrays = inputs(&problem, Dtype::Bf16);
-    let mut want = definition(&problem, &arrays);
+    let mut want = definition(Order::Forward, &problem, &arrays);
     let got = code.run(&problem, &arrays).expect("arrays fit");
     assert!(relative_rms(&got["S"].data, &want["S"].data) < 1e-6);
     let one_rounding = Dtype::Bf16.unit_roundoff() / 7f64.sqrt();
@@ -269,7 +297,7 @@ fn rounded_tiles_follow_the_kernel_forms_own_evaluator() {
     let got = jit(&kernel, options).expect("code").run(&problem, &arrays).expect("arrays fit");
     let want = eval(&kernel, &problem, &arrays, Rounding::Stored);
     assert_agree(&got, &want, 1e-12, "rounded tiles");
-    let exact = definition(&problem, &arrays);
+    let exact = definition(Order::Forward, &problem, &arrays);
     let error = relative_rms(&got["o"].data, &exact["o"].data);
     assert!((1e-3..4e-3).contains(&error), "rounded scores must show: {error:e}");
 }

@@ -6,7 +6,7 @@ use crate::extents::Extents;
 use crate::kernels::{CHUNKS, chunk_options, step_loop};
 use sluice_ir::diagnostic::{Code, Diagnostic};
 use sluice_ir::dtype::Dtype;
-use sluice_ir::kernel::{self, Checked, Rounding};
+use sluice_ir::kernel::{self, Checked, Order, Rounding};
 use sluice_ir::seq::{self, Term};
 use sluice_ir::step::Recurrence;
 use sluice_passes::schedule::{self, Build};
@@ -37,9 +37,10 @@ pub(super) fn stages(
     options: Options,
 ) -> Result<Stages, Vec<Diagnostic>> {
     let term = sluice_passes::lift(recurrence, extents)?;
-    let mut ready = vec![sequence("sequence".to_owned(), term.clone())];
     let build =
         Build { extents, dtype: options.dtype, compute: Dtype::F32, target: options.target };
+    let order = build.order(recurrence);
+    let mut ready = vec![sequence("sequence".to_owned(), term.clone(), order)];
     let longest = schedule::longest_chunk(&term);
     let (mut too_large, mut refusal) = (Vec::new(), None);
     for &chunk in CHUNKS {
@@ -58,7 +59,7 @@ pub(super) fn stages(
             }
             Err(e) => return Err(vec![e]),
         }
-        ready.push(sequence(format!("chunked {chunk}"), chunked));
+        ready.push(sequence(format!("chunked {chunk}"), chunked, order));
     }
     if let Some(error) = refusal.filter(|_| too_large.len() == CHUNKS.len()) {
         return Err(vec![error]);
@@ -76,8 +77,8 @@ pub(super) fn stages(
 }
 
 /// A term in f64, before or after chunking.
-fn sequence(name: String, term: Term) -> Stage {
-    Stage { name, dtype: Dtype::F64, run: Box::new(move |p, a| Ok(seq::run(&term, p, a))) }
+fn sequence(name: String, term: Term, order: Order) -> Stage {
+    Stage { name, dtype: Dtype::F64, run: Box::new(move |p, a| Ok(seq::run(&term, order, p, a))) }
 }
 
 /// A kernel without rounding, which must be exact, and if wanted with the rounding of its tiles.

@@ -209,6 +209,15 @@ fn nests_that_are_not_legal() {
 }
 
 #[test]
+fn a_grid_has_columns() {
+    let with = |order| check(Kernel { order, ..kernel(&[], ([1, 1], Dtype::F32), vec![]) });
+    for order in [Order::Columns(0), Order::ReverseColumns(0)] {
+        assert_eq!(with(order), Err("a grid without columns".to_owned()));
+    }
+    assert!(with(Order::Columns(1)).is_ok());
+}
+
+#[test]
 fn strides_in_any_order_and_loops_of_one_are_legal() {
     let legal = |change: &dyn Fn(&mut Nest)| {
         let mut nest = turned();

@@ -4,7 +4,7 @@ use super::array::{Array3, CoreArrays, History, history};
 use super::shape::{Blocks, Shape};
 use super::{Core, Facts, Leaf, LeafKind, Mask, RootKind, Seq, Source, Term, core_of};
 use crate::problem::{Array, Arrays, Problem};
-use crate::step::Sharing;
+use crate::step::{Order, Sharing};
 use egg::Id;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -230,13 +230,14 @@ fn over_features(x: &Array3, f: impl Fn(&[f64]) -> f64) -> Array3 {
     })
 }
 
-/// Evaluates every sequence and head of a problem; arrays are laid out as for the step form.
-/// Initial states that `inputs` does not hold have their declared value.
-pub fn run(term: &Term, problem: &Problem, inputs: &Arrays) -> Arrays {
+/// Evaluates every sequence and head of a problem; arrays are laid out as for the step form, and the
+/// `i`-th token of the term is the one that comes `i`th in `order`. Initial states that `inputs`
+/// does not hold have their declared value.
+pub fn run(term: &Term, order: Order<usize>, problem: &Problem, inputs: &Arrays) -> Arrays {
     let mut results = Arrays::new();
     for sequence in 0..problem.sequences() {
         for head in 0..problem.heads {
-            let place = Place { term, problem, sequence, head };
+            let place = Place { term, order, problem, sequence, head };
             let roots = eval(term, &place.values(inputs));
             place.store(&roots, &mut results);
         }
@@ -247,20 +248,26 @@ pub fn run(term: &Term, problem: &Problem, inputs: &Arrays) -> Arrays {
 /// One sequence and head of a problem.
 struct Place<'a> {
     term: &'a Term,
+    order: Order<usize>,
     problem: &'a Problem,
     sequence: usize,
     head: usize,
 }
 
 impl Place<'_> {
-    /// First token and number of tokens.
-    fn tokens(&self) -> (usize, usize) {
-        let first = self.problem.cu_seqlens[self.sequence];
-        (first, self.problem.cu_seqlens[self.sequence + 1] - first)
+    /// Number of tokens.
+    fn length(&self) -> usize {
+        let offsets = &self.problem.cu_seqlens;
+        offsets[self.sequence + 1] - offsets[self.sequence]
+    }
+
+    /// The token, of all sequences together, that comes `place`th.
+    fn token(&self, place: usize) -> usize {
+        self.problem.cu_seqlens[self.sequence] + self.order.token(place, self.length())
     }
 
     fn values(&self, inputs: &Arrays) -> Values {
-        let (_, live) = self.tokens();
+        let live = self.length();
         let tokens = live.next_multiple_of(self.term.granule());
         let leaf = |(name, leaf): (&Arc<str>, &Leaf)| {
             let value = match (&leaf.source, inputs.get(&**name)) {
@@ -279,7 +286,7 @@ impl Place<'_> {
     fn leaf(&self, leaf: &Leaf, array: Option<&Array>, tokens: usize) -> Array3 {
         let shape = leaf.shape;
         let extents = [shape.blocks.count(tokens), shape.rows, shape.features];
-        let (first, live) = self.tokens();
+        let live = self.length();
         let (heads, head) = match leaf.sharing {
             Sharing::Head => (self.problem.heads, self.head),
             Sharing::Group => (self.problem.groups, self.problem.group_of(self.head)),
@@ -292,7 +299,7 @@ impl Place<'_> {
         };
         match (leaf.kind, array) {
             (LeafKind::Token, Some(array)) => Array3::from_fn(extents, |t, _, c| {
-                if t < live { array.row((first + t) * heads + head, 2)[c] } else { 0.0 }
+                if t < live { array.row(self.token(t) * heads + head, 2)[c] } else { 0.0 }
             }),
             (LeafKind::Model, Some(array)) => placed(array.row(head, 1)),
             (LeafKind::State, Some(array)) => {
@@ -306,7 +313,6 @@ impl Place<'_> {
     }
 
     fn store(&self, roots: &BTreeMap<String, Array3>, results: &mut Arrays) {
-        let (first, live) = self.tokens();
         let heads = self.problem.heads;
         for root in self.term.roots() {
             let value = &roots[&root.name];
@@ -322,8 +328,8 @@ impl Place<'_> {
             };
             match root.kind {
                 RootKind::Output => {
-                    for t in 0..live {
-                        put(first + t, value.block(t).data.as_slice());
+                    for t in 0..self.length() {
+                        put(self.token(t), value.block(t).data.as_slice());
                     }
                 }
                 RootKind::State if root.transposed => put(self.sequence, &value.transposed().data),

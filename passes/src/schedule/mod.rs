@@ -38,8 +38,11 @@ impl Build<'_> {
         recurrence.size(dim, self.extents).expect("the driver has bound every dimension")
     }
 
-    /// In which order the kernel of a plain recurrence, whose states share one, visits the tokens.
-    pub(crate) fn order(&self, recurrence: &Recurrence) -> Order {
+    /// In which order a plain recurrence, whose states share one, visits the tokens.
+    ///
+    /// # Panics
+    /// If a dimension has no size; the driver asks for missing ones first.
+    pub fn order(&self, recurrence: &Recurrence) -> Order {
         let order = recurrence.states.first().map(|s| s.order).unwrap_or_default();
         order.with(|dim| self.size(recurrence, dim))
     }

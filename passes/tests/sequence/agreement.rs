@@ -7,7 +7,7 @@ use sluice_ir::dtype::Dtype;
 use sluice_ir::kernel::{self, Checked, Rounding};
 use sluice_ir::problem::{Array, Arrays, Problem};
 use sluice_ir::seq::{self, Array3, LeafKind, Mask, Seq, Term, Values};
-use sluice_ir::step::{self, Init, Rate, Recurrence, Sharing};
+use sluice_ir::step::{self, Init, Order, Rate, Recurrence, Sharing};
 use sluice_ir::target::{TARGETS, Target};
 use sluice_passes::schedule::{Build, fused_scan};
 use sluice_passes::{ChunkOptions, Chunked, Stop, chunk, lift};
@@ -101,7 +101,7 @@ fn lifted_terms_agree_with_the_step() {
         let (problem, name) = (problem(), &recurrence.name);
         let arrays = inputs(&recurrence, &problem);
         let reference = step::eval(&recurrence, &problem, &arrays);
-        let found = seq::run(&lifted(&recurrence), &problem, &arrays);
+        let found = seq::run(&lifted(&recurrence), Order::Forward, &problem, &arrays);
         let error = difference(&found, &reference);
         assert!(error <= TOLERANCE, "{name}: {error:.1e}");
     }
@@ -117,7 +117,7 @@ fn chunked_terms_agree_with_the_step() {
             let chunked = chunked(&recurrence, &options(length, sub_block));
             assert_eq!(chunked.saturation.stop, Stop::Saturated, "{name}");
             assert_eq!(chunked.term.token_loops(), 0, "{name}");
-            let found = seq::run(&chunked.term, &problem, &arrays);
+            let found = seq::run(&chunked.term, Order::Forward, &problem, &arrays);
             let error = difference(&found, &reference);
             assert!(error <= TOLERANCE, "{name}, chunk {length}: {error:.1e}");
         }
@@ -272,7 +272,7 @@ fn states_start_from_their_declared_value() {
     arrays.remove("S");
     let reference = step::eval(&recurrence, &problem, &arrays);
     let chunked = chunked(&recurrence, &options(16, None));
-    let error = difference(&seq::run(&chunked.term, &problem, &arrays), &reference);
+    let error = difference(&seq::run(&chunked.term, Order::Forward, &problem, &arrays), &reference);
     assert!(error <= TOLERANCE, "{error:.1e}");
 }
 
@@ -285,7 +285,7 @@ fn states_start_from_what_was_learned() {
     arrays.retain(|name, _| name != "S" && name != "z");
     let reference = step::eval(&recurrence, &problem, &arrays);
     let chunked = chunked(&recurrence, &options(16, None));
-    let error = difference(&seq::run(&chunked.term, &problem, &arrays), &reference);
+    let error = difference(&seq::run(&chunked.term, Order::Forward, &problem, &arrays), &reference);
     assert!(error <= TOLERANCE, "{error:.1e}");
     let kernel = scan(&recurrence, &chunked.term, &problem).expect("the program has a scan");
     let found = kernel::eval(&kernel, &problem, &arrays, Rounding::Exact);

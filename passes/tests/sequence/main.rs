@@ -7,6 +7,7 @@ mod builder;
 mod explanations;
 mod laws;
 mod notation;
+mod orders;
 mod pitfalls;
 mod programs;
 mod random;
