@@ -192,7 +192,7 @@ impl Shape {
         CaseReport {
             shape: self.name,
             extents: problem.extents,
-            lengths: self.lengths.to_vec(),
+            lengths: problem.cu_seqlens.windows(2).map(|ends| ends[1] - ends[0]).collect(),
             heads: self.heads,
             groups: self.groups,
             initial_states: self.initial,

@@ -2,7 +2,8 @@
 
 use crate::extents::{self, Extents};
 use sluice_ir::problem::Problem;
-use sluice_ir::step::Recurrence;
+use sluice_ir::step::{Recurrence, State};
+use std::collections::BTreeSet;
 
 /// A problem with a name, independent of a program.
 pub(super) struct Shape {
@@ -49,14 +50,20 @@ impl Shape {
         })
     }
 
-    /// The problem for a program.
+    /// The problem for a program; sequences are as long as the shape says, or as the next whole row of
+    /// a grid that the program passes over.
     pub(super) fn problem(&self, recurrence: &Recurrence) -> Problem {
+        let extents = self.extents(recurrence);
+        let columns =
+            |state: &State| state.order.grid().map(|dim| extents[&recurrence.dims[dim.0].name]);
+        let grids: BTreeSet<usize> = recurrence.states.iter().filter_map(columns).collect();
+        let row: usize = grids.iter().product();
         let ends = self.lengths.iter().scan(0, |end, length| {
-            *end += length;
+            *end += length.next_multiple_of(row);
             Some(*end)
         });
         Problem {
-            extents: self.extents(recurrence),
+            extents,
             heads: self.heads,
             groups: self.groups,
             cu_seqlens: std::iter::once(0).chain(ends).collect(),
