@@ -19,15 +19,20 @@ impl Lifter<'_> {
     pub(super) fn history(
         &mut self,
         state: StateId,
-        (rows, columns): (Option<DimId>, Option<DimId>),
+        (rows, columns): (&[DimId], &[DimId]),
         transposed: bool,
     ) -> Lifting<()> {
-        let fresh = StateValues { rows, columns, transposed, ..StateValues::default() };
+        let fresh = StateValues {
+            rows: rows.to_vec(),
+            columns: columns.to_vec(),
+            transposed,
+            ..StateValues::default()
+        };
         self.states.insert(state, fresh);
         let update = self.recurrence.updates[state.0];
         let matrix = self.matrix(state, update)?;
         let (feedback, plain) = self.written_symbols(state, &matrix.rows);
-        let (keys, values) = (self.extent(rows), self.extent(columns));
+        let (keys, values) = (self.volume(rows), self.volume(columns));
         let mut gather = Gather { lifter: self, state, keys, values };
         let (p, b) = gather.readers(&feedback)?;
         let l = gather.feeds(&feedback);
@@ -93,7 +98,7 @@ impl Lifter<'_> {
         let values = &self.states[&state];
         let leaf = Leaf {
             kind: LeafKind::State,
-            shape: Shape::one(self.extent(values.rows), self.extent(values.columns)),
+            shape: Shape::one(self.volume(&values.rows), self.volume(&values.columns)),
             range: Interval::ALL,
             sharing,
             transposed: values.transposed,

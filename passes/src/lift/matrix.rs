@@ -52,6 +52,9 @@ impl Lifter<'_> {
             Op::Binary(Binary::Div, a, b) if !self.touches(b, state) => {
                 self.quotient(state, node, a, b)
             }
+            Op::Outer(a, b) if self.states[&state].rows.len() > 1 => {
+                self.outer_of_three(state, node, [a, b])
+            }
             Op::Outer(a, b) => self.outer(state, a, b),
             Op::Dot(a, b, dim) if !self.touches(node, state) => self.outers(state, (a, b), dim),
             Op::Input(_) => Err(self.elementwise(node)),
@@ -81,8 +84,8 @@ impl Lifter<'_> {
     }
 
     fn outer(&mut self, state: StateId, a: NodeId, b: NodeId) -> Lifting<Matrix> {
-        let rows = self.states[&state].rows;
-        let along_rows = |n: NodeId| self.recurrence.node(n).dims.first().copied() == rows;
+        let rows = &self.states[&state].rows;
+        let along_rows = |n: NodeId| self.recurrence.node(n).dims == *rows;
         let (x, y) = if along_rows(a) { (a, b) } else { (b, a) };
         if self.touches(x, state) {
             return Err(Refusal::both_sides(self.recurrence.node(x).span.clone()));
@@ -94,8 +97,8 @@ impl Lifter<'_> {
 
     /// `dot(A, B, n)`: an outer product for each index of the dimension that is contracted.
     fn outers(&mut self, state: StateId, (a, b): (NodeId, NodeId), dim: DimId) -> Lifting<Matrix> {
-        let rows = self.states[&state].rows;
-        let has_rows = |n: NodeId| self.recurrence.node(n).dims.iter().any(|d| Some(*d) == rows);
+        let rows = &self.states[&state].rows;
+        let has_rows = |n: NodeId| self.recurrence.node(n).dims.iter().any(|d| rows.contains(d));
         let (x, y) = if has_rows(a) { (a, b) } else { (b, a) };
         let mut matrix = Matrix::default();
         for index in 0..self.sizes[dim.0] {
@@ -112,11 +115,12 @@ impl Lifter<'_> {
         }
         let one = self.builder.number(1.0);
         match self.side(state, node) {
-            Side::Rows => {
-                let x = self.term(node)?;
+            None => self.outer_of_three(state, node, [node]),
+            Some(Side::Rows) => {
+                let x = self.row_factor(state, node)?;
                 Ok(self.write(state, x, Vector::free(one)))
             }
-            Side::Whole | Side::Columns => {
+            Some(Side::Whole | Side::Columns) => {
                 let y = self.vector(state, node)?;
                 Ok(self.write(state, one, y))
             }
@@ -169,21 +173,22 @@ impl Lifter<'_> {
             return Err(self.elementwise(factor));
         }
         let matrix = self.matrix(state, matrix)?;
-        let side = self.side(state, factor);
+        let Some(side) = self.side(state, factor) else { return Err(self.elementwise(factor)) };
         if !matrix.keeps {
-            let factor = self.term(factor)?;
+            let factor = self.row_factor(state, factor)?;
             return self.scale_writes(state, node, matrix, (factor, side));
         }
         let log = self.log_factor(factor)?;
-        let factor = self.term(factor)?;
+        let log = self.along_rows(state, log, factor)?;
+        let factor = self.row_factor(state, factor)?;
         self.decay(state, node, matrix, (factor, log, side))
     }
 
     /// `a / b` as `a` times the reciprocal of `b`.
     fn quotient(&mut self, state: StateId, node: NodeId, a: NodeId, b: NodeId) -> Lifting<Matrix> {
         let matrix = self.matrix(state, a)?;
-        let side = self.side(state, b);
-        let divisor = self.term(b)?;
+        let Some(side) = self.side(state, b) else { return Err(self.elementwise(b)) };
+        let divisor = self.row_factor(state, b)?;
         let factor = self.builder.unary(Unary::Recip, divisor);
         if !matrix.keeps {
             return self.scale_writes(state, node, matrix, (factor, side));
@@ -238,14 +243,62 @@ impl Lifter<'_> {
     }
 
     /// The side of a state that a scalar or vector belongs to.
-    fn side(&self, state: StateId, node: NodeId) -> Side {
-        let dims: &[DimId] = &self.recurrence.node(node).dims;
+    fn side(&self, state: StateId, node: NodeId) -> Option<Side> {
+        let dims = &self.recurrence.node(node).dims;
         let values = &self.states[&state];
-        match dims {
-            [] => Side::Whole,
-            [d] if Some(*d) == values.columns => Side::Columns,
-            _ => Side::Rows,
+        if dims.is_empty() {
+            Some(Side::Whole)
+        } else if dims.iter().all(|d| values.columns.contains(d)) {
+            Some(Side::Columns)
+        } else if dims.iter().all(|d| values.rows.contains(d)) {
+            Some(Side::Rows)
+        } else {
+            None
         }
+    }
+
+    /// The term of a factor, repeated to all rows of a state if it belongs to some of their dimensions.
+    fn row_factor(&mut self, state: StateId, node: NodeId) -> Lifting<Id> {
+        let x = self.term(node)?;
+        self.along_rows(state, x, node)
+    }
+
+    /// A term of the elements of a node, repeated to all rows of a state.
+    pub(super) fn along_rows(&mut self, state: StateId, x: Id, node: NodeId) -> Lifting<Id> {
+        let (dims, rows) = (&self.recurrence.node(node).dims, self.states[&state].rows.clone());
+        let some = dims.len() < rows.len() && dims.iter().all(|d| rows.contains(d));
+        if !some || dims.is_empty() || self.builder.shape(x).features == 1 {
+            return Ok(x);
+        }
+        self.repeated(x, dims, &rows).ok_or_else(|| self.rearranged(node))
+    }
+
+    /// An outer product of vectors, matrices and three-dimensional values: one factor has the columns,
+    /// the others some dimensions of the rows.
+    fn outer_of_three<const N: usize>(
+        &mut self,
+        state: StateId,
+        node: NodeId,
+        factors: [NodeId; N],
+    ) -> Lifting<Matrix> {
+        let (mut waiting, mut key, mut value) = (factors.to_vec(), None, None);
+        while let Some(factor) = waiting.pop() {
+            match (self.side(state, factor), self.recurrence.node(factor).op) {
+                (Some(Side::Columns), _) if value.is_none() => value = Some(factor),
+                (Some(Side::Rows), _) if self.touches(factor, state) => {
+                    return Err(Refusal::both_sides(self.recurrence.node(factor).span.clone()));
+                }
+                (Some(Side::Rows), _) => {
+                    let x = self.row_factor(state, factor)?;
+                    key = Some(key.map_or(x, |key| self.builder.times(key, x)));
+                }
+                (None, Op::Outer(a, b)) => waiting.extend([a, b]),
+                _ => return Err(self.elementwise(node)),
+            }
+        }
+        let (Some(key), Some(value)) = (key, value) else { return Err(self.elementwise(node)) };
+        let value = self.vector(state, value)?;
+        Ok(self.write(state, key, value))
     }
 
     fn negative_factor(&self, node: NodeId) -> Refusal {

@@ -84,10 +84,10 @@ fn sizes(
 /// What is known of one state.
 #[derive(Clone, Debug, Default)]
 struct StateValues {
-    /// Dimension of rows (keys); a scalar side is one row or column.
-    rows: Option<DimId>,
-    /// Dimension of columns (values).
-    columns: Option<DimId>,
+    /// Dimensions of rows (keys), as the state has them; a side without any is one row or column.
+    rows: Vec<DimId>,
+    /// Dimensions of columns (values).
+    columns: Vec<DimId>,
     /// Whether rows and columns are exchanged against the declaration.
     transposed: bool,
     /// Written values, by symbol.
@@ -115,19 +115,15 @@ impl Lifter<'_> {
     /// Lifts one state whose dependencies are lifted.
     fn state(&mut self, state: StateId) -> Lifting<()> {
         let dims = self.recurrence.states[state.0].dims.clone();
-        let natural = self.history(state, (dims.first().copied(), dims.get(1).copied()), false);
-        match natural {
+        // Of three dimensions the first two are keys: which of several memories, and where in it.
+        let (rows, columns) = dims.split_at(dims.len().saturating_sub(1).max(1).min(dims.len()));
+        match self.history(state, (rows, columns), false) {
             Err(refusal) if refusal.try_transposed && dims.len() == 2 => {
                 // The natural side's reason is the one to show if both sides fail.
-                self.history(state, (Some(dims[1]), Some(dims[0])), true).map_err(|_| refusal)
+                self.history(state, (columns, rows), true).map_err(|_| refusal)
             }
             other => other,
         }
-    }
-
-    /// The extent of a side of a state.
-    fn extent(&self, dim: Option<DimId>) -> usize {
-        dim.map_or(1, |d| self.sizes[d.0])
     }
 
     /// The state's name.

@@ -8,6 +8,13 @@ use sluice_ir::pointwise::{Binary, Interval, Unary};
 use sluice_ir::seq::{Leaf, LeafKind, Mask, Seq, Shape, Source};
 use sluice_ir::step::{DimId, InputId, NodeId, Op, Rate, Sharing, StateId, Table, TableId};
 
+/// The side of a state that a read contracts.
+#[derive(Clone, Copy)]
+enum Along {
+    Rows,
+    Columns,
+}
+
 impl Lifter<'_> {
     /// The term of a scalar or vector node, `[T, 1, F]` or, without tokens, `[1, 1, F]`.
     pub(super) fn term(&mut self, node: NodeId) -> Lifting<Id> {
@@ -150,7 +157,7 @@ impl Lifter<'_> {
                 && let Ok(matrix) = self.matrix(state, vector)
             {
                 let reader = self.term(reader)?;
-                return Ok(self.read_state(state, vector, reader, (dim, &matrix)));
+                return Ok(self.read_state(state, vector, reader, (Along::Rows, &matrix)));
             }
         }
         let (a, b) = (self.term(a)?, self.term(b)?);
@@ -172,9 +179,18 @@ impl Lifter<'_> {
         if let [state] = states[..]
             && self.has_dims_of(node, state)
         {
-            match self.matrix(state, node) {
-                Ok(matrix) => return Ok(self.read_state(state, node, reader, (dim, &matrix))),
-                Err(reason) => refusal = reason,
+            let values = &self.states[&state];
+            let along = match () {
+                () if values.rows == [dim] => Some(Along::Rows),
+                () if values.columns == [dim] => Some(Along::Columns),
+                () => None,
+            };
+            match (self.matrix(state, node), along) {
+                (Ok(matrix), Some(along)) => {
+                    return Ok(self.read_state(state, node, reader, (along, &matrix)));
+                }
+                (Ok(_), None) => {}
+                (Err(reason), _) => refusal = reason,
             }
         }
         let dims_of = |n: NodeId| self.recurrence.node(n).dims.clone();
@@ -195,6 +211,9 @@ impl Lifter<'_> {
             Op::Binary(Binary::Add, a, b) if dims_of(a).len() == dims_of(b).len() => {
                 let (a, b) = (self.read_matrix(a, reader, dim)?, self.read_matrix(b, reader, dim)?);
                 Ok(self.builder.sum(a, b))
+            }
+            Op::Dot(..) if self.several_rows(node, dim).is_some() => {
+                self.read_several(node, (reader, dim))
             }
             Op::Binary(Binary::Mul, a, b) if dims_of(a).len() != dims_of(b).len() => {
                 let (matrix, factor) = if dims_of(a).len() > 1 { (a, b) } else { (b, a) };
@@ -225,27 +244,57 @@ impl Lifter<'_> {
         state: StateId,
         node: NodeId,
         reader: Id,
-        (dim, matrix): (DimId, &Matrix),
+        (along, matrix): (Along, &Matrix),
     ) -> Id {
-        let along_rows = Some(dim) == self.states[&state].rows;
         if self.recurrence.updates[state.0] == node {
             let states = self.states_seen(state, Mask::Incl);
-            let reader = self.reader(reader, dim);
-            let read = if along_rows { Seq::Mm } else { Seq::Mmt };
+            let values = &self.states[&state];
+            let (read, side): (fn([Id; 2]) -> Seq, _) = match along {
+                Along::Rows => (Seq::Mm, &values.rows),
+                Along::Columns => (Seq::Mmt, &values.columns),
+            };
+            let width = self.volume(side);
+            let reader = self.builder.spread(reader, Shape::token(1, width));
             return self.builder.add(read([reader, states]));
         }
-        if along_rows {
-            let value = self.read(state, reader, matrix);
-            self.vector_term(state, &value)
-        } else {
-            self.read_columns(state, reader, matrix)
+        match along {
+            Along::Rows => {
+                let value = self.read(state, reader, matrix);
+                self.vector_term(state, &value)
+            }
+            Along::Columns => self.read_columns(state, reader, matrix),
         }
     }
 
-    /// A reader at token level with all features.
-    fn reader(&mut self, reader: Id, dim: DimId) -> Id {
-        let shape = Shape::token(1, self.sizes[dim.0]);
-        self.builder.spread(reader, shape)
+    /// The state of three dimensions that a node is read from by one contraction, if another one over
+    /// `dim` then reads all its rows.
+    fn several_rows(&self, node: NodeId, dim: DimId) -> Option<(StateId, NodeId, NodeId)> {
+        let Op::Dot(a, b, other) = self.recurrence.node(node).op else { return None };
+        let found = |(matrix, reader): (NodeId, NodeId)| {
+            let mut states = self.touches[matrix.0].iter().copied();
+            let state = states.find(|s| self.has_dims_of(matrix, *s))?;
+            let rows = &self.states[&state].rows;
+            let reads = |d: &DimId| rows.contains(d);
+            let both = rows.len() == 2 && reads(&dim) && reads(&other) && dim != other;
+            let free = self.recurrence.node(reader).dims.iter().all(reads);
+            (both && free).then_some((state, matrix, reader))
+        };
+        found((a, b)).or_else(|| found((b, a)))
+    }
+
+    /// `sum over both of r1 r2 S`: a contraction of a contraction, as one read of all rows.
+    fn read_several(&mut self, node: NodeId, (reader, dim): (Id, DimId)) -> Lifting<Id> {
+        let (state, matrix, other) = self.several_rows(node, dim).expect("the caller has asked");
+        let rows = self.states[&state].rows.clone();
+        let outer = match self.builder.shape(reader).features {
+            1 => reader,
+            _ => self.repeated(reader, &[dim], &rows).ok_or_else(|| self.rearranged(node))?,
+        };
+        let inner = self.term(other)?;
+        let inner = self.along_rows(state, inner, other)?;
+        let both = self.builder.times(outer, inner);
+        let affine = self.matrix(state, matrix)?;
+        Ok(self.read_state(state, matrix, both, (Along::Rows, &affine)))
     }
 
     /// The term of a vector of a lifted state.
@@ -258,10 +307,10 @@ impl Lifter<'_> {
         }
         if let Some(read) = vector.read {
             let p = self.decayed(read.p, read.g);
-            let p = match self.states[&state].rows {
-                Some(rows) => self.reader(p, rows),
-                None => p,
-            };
+            let rows = &self.states[&state].rows;
+            let width = self.volume(rows);
+            let p =
+                if rows.is_empty() { p } else { self.builder.spread(p, Shape::token(1, width)) };
             let states = self.states_seen(state, Mask::Strict);
             let seen = self.builder.add(Seq::Mm([p, states]));
             let seen = self.decayed(seen, read.w);
@@ -272,7 +321,7 @@ impl Lifter<'_> {
 
     /// `M r`, the read along the columns: `e^g . (S (r e^w)) + sum_j x_j (y_j . r)`.
     fn read_columns(&mut self, state: StateId, reader: Id, matrix: &Matrix) -> Id {
-        let columns = self.extent(self.states[&state].columns);
+        let columns = self.volume(&self.states[&state].columns);
         let mut sum = None;
         for (x, symbol) in &matrix.rows {
             let value = self.written_value(state, *symbol);

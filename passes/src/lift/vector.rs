@@ -56,7 +56,7 @@ impl Lifter<'_> {
         if self.touches(reader, state) {
             return Err(self.not_affine(state, node));
         }
-        if !is_matrix(matrix) || Some(dim) != self.states[&state].rows {
+        if !is_matrix(matrix) || self.states[&state].rows != [dim] {
             return Err(Refusal::both_sides(self.recurrence.node(node).span.clone()));
         }
         let matrix = self.matrix(state, matrix)?;
@@ -67,7 +67,7 @@ impl Lifter<'_> {
     /// `p^T M`, with the values of plain writes put in.
     pub(super) fn read(&mut self, state: StateId, p: Id, matrix: &Matrix) -> Vector {
         let (mut base, mut feeds) = (None, BTreeMap::new());
-        let keys = self.extent(self.states[&state].rows);
+        let keys = self.volume(&self.states[&state].rows);
         for (x, symbol) in &matrix.rows {
             let factor = self.inner_product(p, *x, keys);
             let y = self.states[&state].values[*symbol].clone();

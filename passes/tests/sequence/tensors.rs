@@ -149,6 +149,34 @@ fn rearranged_vectors() -> Recurrence {
     p.finish()
 }
 
+/// Several memories of one shape: keys and decays of their own, one value, a weighted read.
+fn several_memories() -> Recurrence {
+    let mut p = Step::new("several memories");
+    let [q, k, v] = [p.token("q", "K"), p.token("k", "K"), p.token("v", "V")];
+    let [weight, gate] = [p.ranged("weight", "M", [0.0, 1.0]), p.gate("gate", "M")];
+    let (keys, decay) = (p.token("keys", "MK"), p.gate("decay", "K"));
+    let s = p.state("S", "MKV");
+    let d = p.decayed(gate, s);
+    let d = p.decayed(decay, d);
+    let write = p.outer(k, v);
+    let write = p.outer(weight, write);
+    let next = p.add(d, write);
+    let own = p.outer(keys, v);
+    let next = p.add(next, own);
+    let next = p.add(next, v);
+    let seen = p.dot(q, next, "K");
+    let o = p.dot(weight, seen, "M");
+    let before = p.dot(s, keys, "K");
+    let weighted = p.mul(weight, before);
+    let total = p.reduce(Reduction::Sum, weighted, "M");
+    let along_values = p.dot(next, v, "V");
+    p.update("S", next);
+    p.output("o", o);
+    p.output("total", total);
+    p.output("along_values", along_values);
+    p.finish()
+}
+
 /// All programs of this kind.
 pub(crate) fn all() -> Vec<Recurrence> {
     vec![
@@ -158,5 +186,6 @@ pub(crate) fn all() -> Vec<Recurrence> {
         constant_tables(),
         matrices_of_a_token(),
         rearranged_vectors(),
+        several_memories(),
     ]
 }
