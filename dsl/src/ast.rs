@@ -14,7 +14,9 @@ pub struct Ast {
 /// A declaration at the top of a file.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Item {
-    /// A dimension of fixed size.
+    /// The recurrences and functions of another file.
+    Use(Use),
+    /// A dimension.
     Dim(DimDecl),
     /// A function of the user.
     Function(Function),
@@ -34,21 +36,32 @@ pub struct Name {
 /// A list of dimensions: none for a scalar, one for a vector, two for a matrix.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Shape {
+    /// Whether its elements are complex numbers.
+    pub complex: bool,
     /// The dimensions.
     pub dims: Vec<Name>,
     /// The brackets and what they hold.
     pub span: Span,
 }
 
-/// `dim F = 16`.
+/// `use ssd`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Use {
+    /// The file's name.
+    pub name: Name,
+    /// The whole declaration.
+    pub span: Span,
+}
+
+/// `dim D`, or with a size that is a number or computed from others: `dim F = 1 + D`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DimDecl {
     /// Documentation lines.
     pub doc: Vec<String>,
     /// The dimension.
     pub name: Name,
-    /// Its size.
-    pub size: Number,
+    /// Its size, unless the build gives it.
+    pub size: Option<Expr>,
     /// The whole declaration.
     pub span: Span,
 }
@@ -95,6 +108,8 @@ pub struct Param {
 pub struct Recurrence {
     /// Documentation lines.
     pub doc: Vec<String>,
+    /// Whether its updates need not be affine in its states.
+    pub sequential: bool,
     /// The program.
     pub name: Name,
     /// Inputs in order.
@@ -146,6 +161,8 @@ pub struct Range {
 /// `o: [V] f32`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Output {
+    /// Documentation lines.
+    pub doc: Vec<String>,
     /// The output.
     pub name: Name,
     /// Its shape.
@@ -161,32 +178,69 @@ pub struct Output {
 pub enum Statement {
     /// A state and its initial value.
     State(State),
-    /// A name for a value.
+    /// The last values of something.
+    Window(Window),
+    /// Names for values.
     Let(Let),
     /// The value of an output or of a state after the step.
     Assign(Assign),
 }
 
-/// `state S: [K, V] = 0`.
+/// `state S: [K, V] in [0, inf) reverse = 0`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct State {
+    /// Documentation lines.
+    pub doc: Vec<String>,
     /// The state.
     pub name: Name,
     /// Its shape.
     pub shape: Shape,
+    /// The values that the caller promises for a state that is passed in.
+    pub range: Option<Range>,
+    /// In which order it passes over the tokens.
+    pub order: Order,
     /// Its initial value, else 0.
-    pub init: Option<Number>,
+    pub init: Option<Initial>,
     /// The whole statement.
     pub span: Span,
 }
 
-/// `let D = exp(g) * S`.
+/// What a state starts from.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Initial {
+    /// A number.
+    Number(Number),
+    /// An input of the whole model.
+    Name(Name),
+}
+
+/// `reverse columns(W)`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Order {
+    /// Whether it begins at the last token.
+    pub reverse: bool,
+    /// The dimension whose size is the number of columns of a grid that is walked column by column.
+    pub columns: Option<Name>,
+}
+
+/// `window B: [W, K] = k`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Window {
+    /// The state that holds the last values, and starts from zeros.
+    pub state: State,
+    /// What it collects.
+    pub value: Expr,
+    /// The whole statement.
+    pub span: Span,
+}
+
+/// `let D = exp(g) * S`, or `let (a, b) = reverse pair(x)` for a recurrence.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Let {
-    /// The new name.
-    pub name: Name,
-    /// Its value.
-    pub value: Expr,
+    /// The new names.
+    pub names: Vec<Name>,
+    /// The value that they name.
+    pub value: Definition,
     /// The whole statement.
     pub span: Span,
 }
@@ -199,9 +253,18 @@ pub struct Assign {
     /// Whether a prime follows the name.
     pub primed: bool,
     /// The value.
-    pub value: Expr,
+    pub value: Definition,
     /// The whole statement.
     pub span: Span,
+}
+
+/// What stands behind `=` in a statement.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Definition {
+    /// The word before a recurrence that passes over the tokens backwards.
+    pub reverse: Option<Span>,
+    /// The value.
+    pub expr: Expr,
 }
 
 impl Statement {
@@ -209,6 +272,7 @@ impl Statement {
     pub fn span(&self) -> &Span {
         match self {
             Statement::State(s) => &s.span,
+            Statement::Window(s) => &s.span,
             Statement::Let(s) => &s.span,
             Statement::Assign(s) => &s.span,
         }
@@ -219,6 +283,7 @@ impl Item {
     /// The whole declaration, documentation included.
     pub fn span(&self) -> &Span {
         match self {
+            Item::Use(u) => &u.span,
             Item::Dim(d) => &d.span,
             Item::Function(f) => &f.span,
             Item::Recurrence(r) => &r.span,
@@ -248,8 +313,12 @@ pub enum ExprKind {
     Neg(Box<Expr>),
     /// An operator between two operands.
     Infix(Infix, Box<Expr>, Box<Expr>),
-    /// A function applied to arguments.
+    /// A function or a recurrence applied to arguments.
     Call(Name, Vec<Expr>),
+    /// `name = x` among arguments.
+    Named(Name, Box<Expr>),
+    /// `[A, B]` among arguments.
+    List(Vec<Name>),
 }
 
 /// Operators between two operands.

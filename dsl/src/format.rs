@@ -5,8 +5,8 @@
 //! Inputs stay together in the lines in which they were written. Formatting twice changes nothing more.
 
 use crate::ast::{
-    Ast, DimDecl, Expr, ExprKind, Function, Infix, Input, Item, Let, Name, Number, Output, Range,
-    Recurrence, Shape, Statement,
+    Ast, Definition, DimDecl, Expr, ExprKind, Function, Infix, Initial, Input, Item, Let, Name,
+    Number, Order, Output, Range, Recurrence, Shape, State, Statement,
 };
 use sluice_ir::diagnostic::{Diagnostic, Span};
 
@@ -21,6 +21,7 @@ pub fn format(text: &str) -> Result<String, Vec<Diagnostic>> {
     let mut printer = Printer { text, ast: &ast, comment: 0, end: 0, depth: 0, out: String::new() };
     for item in &ast.items {
         match item {
+            Item::Use(used) => printer.line(&used.span, &format!("use {}", used.name.text)),
             Item::Dim(decl) => printer.dim(decl),
             Item::Function(function) => printer.function(function),
             Item::Recurrence(recurrence) => printer.recurrence(recurrence),
@@ -93,8 +94,12 @@ impl Printer<'_> {
     }
 
     fn dim(&mut self, decl: &DimDecl) {
-        let text = format!("dim {} = {}", decl.name.text, self.number(&decl.size));
-        self.line(&decl.span, &(doc(&decl.doc) + &text));
+        let head = format!("{}dim {}", doc(&decl.doc), decl.name.text);
+        let text = match &decl.size {
+            Some(size) => self.value(&format!("{head} = "), size),
+            None => head,
+        };
+        self.line(&decl.span, &text);
     }
 
     fn function(&mut self, function: &Function) {
@@ -127,15 +132,19 @@ impl Printer<'_> {
     }
 
     fn recurrence(&mut self, source: &Recurrence) {
-        let head = format!("{}recurrence {}(", doc(&source.doc), source.name.text);
-        let outputs = outputs(&source.outputs);
+        let sequential = if source.sequential { "sequential " } else { "" };
+        let head = format!("{}{sequential}recurrence {}(", doc(&source.doc), source.name.text);
+        let documented = source.outputs.iter().any(|o| !o.doc.is_empty());
+        let outputs = if documented { "(".to_owned() } else { outputs(&source.outputs) + " {" };
+        let outputs_start = source.outputs.first().map_or(source.name.span.end, |o| o.span.start);
         let outputs_end = source.outputs.last().map_or(source.name.span.end, |o| o.span.end);
-        let whole = format!("{head}{}) -> {outputs} {{", self.input_line(&source.inputs));
+        let whole = format!("{head}{}) -> {outputs}", self.input_line(&source.inputs));
         let width = whole.lines().last().map_or(0, str::len);
         let written = source.inputs.last().map_or(source.name.span.end, |i| i.span.end);
         let broken = self.text[source.name.span.end..written].contains('\n');
+        let head_end = if documented { written } else { outputs_end };
         if !broken && width <= WIDTH {
-            self.line(&(source.span.start..outputs_end), &whole);
+            self.line(&(source.span.start..head_end), &whole);
             self.depth += 1;
         } else {
             self.line(&(source.span.start..source.name.span.end), &head);
@@ -145,29 +154,59 @@ impl Printer<'_> {
                 let text = self.input_line(group) + ",";
                 self.line(&span, &text);
             }
-            let closing = format!(") -> {outputs} {{");
-            self.close_at(&(outputs_end..outputs_end), &closing);
+            let at = if documented { outputs_start } else { outputs_end };
+            self.close_at(&(at..at), &format!(") -> {outputs}"));
+            self.depth += 1;
+        }
+        if documented {
+            for output in &source.outputs {
+                self.line(&output.span, &format!("{}{},", doc(&output.doc), self::output(output)));
+            }
+            self.close_at(&(outputs_end..outputs_end), ") {");
             self.depth += 1;
         }
         for statement in &source.body {
             match statement {
                 Statement::State(state) => {
-                    let mut text = format!("state {}: {}", state.name.text, shape(&state.shape));
-                    if let Some(init) = &state.init {
-                        text += &format!(" = {}", self.number(init));
-                    }
+                    let text = self.state("state", state);
                     self.line(&state.span, &text);
+                }
+                Statement::Window(window) => {
+                    let head = self.state("window", &window.state);
+                    let text = self.value(&format!("{head} = "), &window.value);
+                    self.line(&window.span, &text);
                 }
                 Statement::Let(statement) => self.let_statement(statement),
                 Statement::Assign(assign) => {
                     let prime = if assign.primed { "'" } else { "" };
-                    let text =
-                        self.value(&format!("{}{prime} = ", assign.target.text), &assign.value);
+                    let head = format!("{}{prime} = ", assign.target.text);
+                    let text = self.definition(&head, &assign.value);
                     self.line(&assign.span, &text);
                 }
             }
         }
         self.close(source.span.end, "}");
+    }
+
+    /// A state or a window without what it collects.
+    fn state(&self, keyword: &str, state: &State) -> String {
+        let head = format!("{}{keyword} {}: ", doc(&state.doc), state.name.text);
+        let mut text = head + &shape(&state.shape);
+        if let Some(range) = &state.range {
+            text += &self.range(range);
+        }
+        text += &order(&state.order);
+        match &state.init {
+            Some(Initial::Number(number)) => text += &format!(" = {}", self.number(number)),
+            Some(Initial::Name(name)) => text += &format!(" = {}", name.text),
+            None => {}
+        }
+        text
+    }
+
+    fn definition(&self, head: &str, definition: &Definition) -> String {
+        let reverse = if definition.reverse.is_some() { "reverse " } else { "" };
+        self.value(&format!("{head}{reverse}"), &definition.expr)
     }
 
     /// Ends a block at the bracket before `end`; comments before the bracket stay inside.
@@ -183,7 +222,12 @@ impl Printer<'_> {
     }
 
     fn let_statement(&mut self, statement: &Let) {
-        let text = self.value(&format!("let {} = ", statement.name.text), &statement.value);
+        let names: Vec<&str> = statement.names.iter().map(|n| n.text.as_str()).collect();
+        let names = match names.as_slice() {
+            [one] => (*one).to_owned(),
+            several => format!("({})", several.join(", ")),
+        };
+        let text = self.definition(&format!("let {names} = "), &statement.value);
         self.line(&statement.span, &text);
     }
 
@@ -258,6 +302,8 @@ impl Printer<'_> {
                 let args: Vec<String> = args.iter().map(|a| self.expr(a, 0)).collect();
                 format!("{}({})", name.text, args.join(", "))
             }
+            ExprKind::Named(name, value) => format!("{} = {}", name.text, self.expr(value, 0)),
+            ExprKind::List(names) => names_in_brackets(names),
         }
     }
 }
@@ -270,19 +316,31 @@ fn doc(lines: &[String]) -> String {
 }
 
 fn shape(shape: &Shape) -> String {
-    let names: Vec<&str> = shape.dims.iter().map(|d| d.text.as_str()).collect();
+    let complex = if shape.complex { "complex " } else { "" };
+    format!("{complex}{}", names_in_brackets(&shape.dims))
+}
+
+fn names_in_brackets(names: &[Name]) -> String {
+    let names: Vec<&str> = names.iter().map(|n| n.text.as_str()).collect();
     format!("[{}]", names.join(", "))
+}
+
+fn order(order: &Order) -> String {
+    let reverse = if order.reverse { " reverse" } else { "" };
+    let columns = order.columns.as_ref().map(|dim| format!(" columns({})", dim.text));
+    format!("{reverse}{}", columns.unwrap_or_default())
 }
 
 fn dtype(dtype: Option<&Name>) -> String {
     dtype.map(|d| format!(" {}", d.text)).unwrap_or_default()
 }
 
+fn output(output: &Output) -> String {
+    format!("{}: {}{}", output.name.text, shape(&output.shape), dtype(output.dtype.as_ref()))
+}
+
 fn outputs(outputs: &[Output]) -> String {
-    let texts: Vec<String> = outputs
-        .iter()
-        .map(|o| format!("{}: {}{}", o.name.text, shape(&o.shape), dtype(o.dtype.as_ref())))
-        .collect();
+    let texts: Vec<String> = outputs.iter().map(output).collect();
     match texts.as_slice() {
         [one] => one.clone(),
         several => format!("({})", several.join(", ")),

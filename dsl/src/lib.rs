@@ -27,5 +27,5 @@ mod parse;
 mod suggest;
 
 pub use format::format;
-pub use lower::lower;
+pub use lower::{Library, lower, lower_with};
 pub use parse::parse;

@@ -45,6 +45,8 @@ codes! {
     BadRange = "E0204", "malformed range";
     /// Functions call each other without end.
     RecursiveFunction = "E0205", "recursive function";
+    /// States of different orders, or a state and its own last value, wait for each other.
+    TangledStates = "E0206", "states that wait for each other";
     /// The new state is not an affine function of the state.
     NotAffine = "E0301", "update is not affine in its state";
     /// The update is affine but of a class without a chunked form yet.

@@ -2,21 +2,65 @@
 
 use sluice_ir::diagnostic::Span;
 use sluice_ir::step::{Binary, Node, NodeId, Op, Recurrence, Unary, result_dims};
+use std::collections::HashMap;
+use std::hash::{Hash, Hasher};
 
-/// The node of an operation, new or not; an error if the operands' dimensions do not fit.
-///
-/// A node keeps the place where it first occurred.
-pub(super) fn node(program: &mut Recurrence, op: Op, span: &Span) -> Result<NodeId, String> {
-    let op = match fold(program, op) {
-        Folded::Node(id) => return Ok(id),
-        Folded::Op(op) => op,
-    };
-    if let Some(known) = program.nodes.iter().position(|n| n.op == op) {
-        return Ok(NodeId(known));
+/// Where each operation of a program is computed.
+#[derive(Default)]
+pub(super) struct Nodes {
+    known: HashMap<Key, NodeId>,
+}
+
+/// An operation that can be looked up: numbers are equal if their bits are.
+#[derive(Clone, Copy)]
+struct Key(Op);
+
+impl PartialEq for Key {
+    fn eq(&self, other: &Self) -> bool {
+        match (self.0, other.0) {
+            (Op::Const(x), Op::Const(y)) => x.to_bits() == y.to_bits(),
+            (x, y) => x == y,
+        }
     }
-    let dims = result_dims(program, &op)?;
-    program.nodes.push(Node { op, dims, span: span.clone(), name: None });
-    Ok(NodeId(program.nodes.len() - 1))
+}
+
+impl Eq for Key {}
+
+impl Hash for Key {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        std::mem::discriminant(&self.0).hash(state);
+        match self.0 {
+            Op::Const(x) => x.to_bits().hash(state),
+            Op::Unary(f, a) => (f, a).hash(state),
+            Op::Binary(f, a, b) => (f, a, b).hash(state),
+            op => op.operands().hash(state),
+        }
+    }
+}
+
+impl Nodes {
+    /// The node of an operation, new or not; an error if the operands' dimensions do not fit.
+    ///
+    /// A node keeps the place where it first occurred.
+    pub(super) fn node(
+        &mut self,
+        program: &mut Recurrence,
+        op: Op,
+        span: &Span,
+    ) -> Result<NodeId, String> {
+        let op = match fold(program, op) {
+            Folded::Node(id) => return Ok(id),
+            Folded::Op(op) => op,
+        };
+        if let Some(known) = self.known.get(&Key(op)) {
+            return Ok(*known);
+        }
+        let dims = result_dims(program, &op)?;
+        program.nodes.push(Node { op, dims, span: span.clone(), name: None });
+        let id = NodeId(program.nodes.len() - 1);
+        self.known.insert(Key(op), id);
+        Ok(id)
+    }
 }
 
 enum Folded {
@@ -68,4 +112,14 @@ pub(super) fn prune(program: &mut Recurrence) {
     program.nodes = kept;
     program.updates.iter_mut().for_each(|id| *id = place[id.0]);
     program.outputs.iter_mut().for_each(|o| o.node = place[o.node.0]);
+}
+
+/// Whether a node's value is the same for every input and state.
+pub(super) fn is_constant(program: &Recurrence, id: NodeId) -> bool {
+    let mut constant: Vec<bool> = Vec::with_capacity(id.0 + 1);
+    for node in &program.nodes[..=id.0] {
+        let varies = matches!(node.op, Op::Input(_) | Op::State(_) | Op::Final(_));
+        constant.push(!varies && node.op.operands().iter().all(|o| constant[o.0]));
+    }
+    constant[id.0]
 }

@@ -9,7 +9,7 @@ pub(super) const STATEMENT_HELP: &str = "a step consists of `state S: [K, V]`, `
                               and `output = value`";
 
 const FILE_HELP: &str = "a file consists of `recurrence name(x: [V]) -> o: [V] { .. }`, \
-                         `fn name(x) = value` and `dim F = 16`";
+                         `fn name(x) = value`, `dim F = 16` and `use name`";
 
 /// pest's error as a diagnostic; `start` is where the text that pest saw begins in `text`.
 pub(super) fn syntax_error(text: &str, start: usize, error: &Error<Rule>) -> Diagnostic {
@@ -54,6 +54,9 @@ fn slip(text: &str, start: usize, at: usize) -> Option<&'static str> {
     if rest.starts_with("return") || before.ends_with("return ") {
         return Some("an output is assigned by name, as in `o = dot(q, S')`");
     }
+    if rest.starts_with("reverse") {
+        return Some("`reverse` is a word of the language: choose another name");
+    }
     if count('(') > count(')') {
         return Some("a parenthesis is still open here");
     }
@@ -81,7 +84,11 @@ fn describe(rule: Rule) -> Option<&'static str> {
         Rule::recurrence => "`recurrence`",
         Rule::function => "`fn`",
         Rule::dim_decl => "`dim`",
-        Rule::statement | Rule::state_stmt | Rule::let_stmt | Rule::assignment => "a statement",
+        Rule::use_decl => "`use`",
+        Rule::kw_recurrence => "`recurrence`",
+        Rule::statement | Rule::state_stmt | Rule::window | Rule::let_stmt | Rule::assignment => {
+            "a statement"
+        }
         Rule::expr
         | Rule::negation
         | Rule::number
@@ -91,13 +98,17 @@ fn describe(rule: Rule) -> Option<&'static str> {
         | Rule::primed
         | Rule::paren => "a value",
         Rule::name | Rule::ident | Rule::fn_param | Rule::input | Rule::output => "a name",
-        Rule::shape | Rule::bad_shape => "a shape such as `[K, V]`",
+        Rule::shape | Rule::bad_shape | Rule::list => "a shape such as `[K, V]`",
         Rule::lt | Rule::le | Rule::gt | Rule::ge | Rule::eq | Rule::bad_op => "an operator",
         Rule::add | Rule::sub | Rule::mul | Rule::div => "an operator",
         Rule::dtype => "an element type",
         Rule::range | Rule::kw_in => "a range such as `in (-inf, 0]`",
+        Rule::order => "an order such as `reverse`",
+        Rule::named => "a named argument",
         Rule::sharing | Rule::kw_by => "`by group`",
-        Rule::probe | Rule::target | Rule::kw_let | Rule::kw_state => "a statement",
+        Rule::probe | Rule::target | Rule::kw_let | Rule::kw_state | Rule::kw_window => {
+            "a statement"
+        }
         Rule::fn_result => "`->`",
         Rule::opening => "`(` or `[`",
         Rule::closing => "`)` or `]`",

@@ -4,10 +4,11 @@
 //! shows all its errors at once; frequent mistakes have productions of their own.
 
 mod error;
+mod expr;
 
 use crate::ast::{
-    Assign, Ast, DimDecl, Expr, ExprKind, Function, Infix, Input, Item, Let, Name, Number, Output,
-    Param, Range, Recurrence, Shape, State, Statement,
+    Assign, Ast, Definition, DimDecl, Function, Initial, Input, Item, Let, Name, Number, Order,
+    Output, Param, Range, Recurrence, Shape, State, Statement, Use, Window,
 };
 use error::{STATEMENT_HELP, found, syntax_error};
 use pest::Parser as _;
@@ -21,16 +22,13 @@ struct Grammar;
 /// Deeper nesting than any program has; it bounds the stack that parsing and lowering need.
 const MAX_DEPTH: usize = 64;
 
-/// Operators and operands of one expression, more than anybody writes; it bounds the stack as well.
-const MAX_PARTS: usize = 512;
-
 /// The syntax tree of a text, or every syntax error found.
 pub fn parse(text: &str) -> Result<Ast, Vec<Diagnostic>> {
     check_depth(text).map_err(|error| vec![error])?;
     let mut pairs =
         Grammar::parse(Rule::file, text).map_err(|error| vec![syntax_error(text, 0, &error)])?;
     let file = pairs.next().expect("the start rule gives one pair");
-    let mut builder = Builder { text, errors: Vec::new() };
+    let mut builder = Builder { text, errors: Vec::new(), parts: 0 };
     let items = file.into_inner().filter_map(|pair| builder.item(pair)).collect();
     if builder.errors.is_empty() {
         Ok(Ast { items, comments: comments(text) })
@@ -93,6 +91,8 @@ fn optional<'t>(pairs: &mut Pairs<'t, Rule>, rule: Rule) -> Option<Pair<'t, Rule
 struct Builder<'t> {
     text: &'t str,
     errors: Vec<Diagnostic>,
+    /// Operators and operands of the outermost expression so far.
+    parts: usize,
 }
 
 impl Builder<'_> {
@@ -104,9 +104,23 @@ impl Builder<'_> {
         match pair.as_rule() {
             Rule::recurrence => Some(Item::Recurrence(self.recurrence(pair))),
             Rule::function => Some(Item::Function(self.function(pair))),
-            Rule::dim_decl => Some(Item::Dim(dim_decl(pair))),
+            Rule::dim_decl => Some(Item::Dim(self.dim_decl(pair))),
+            Rule::use_decl => {
+                let span = span(&pair);
+                let name = name_of(&pair.into_inner().nth(1).expect("a name"));
+                Some(Item::Use(Use { name, span }))
+            }
             _ => None,
         }
+    }
+
+    fn dim_decl(&mut self, pair: Pair<Rule>) -> DimDecl {
+        let span = span(&pair);
+        let mut inner = pair.into_inner();
+        let doc = doc(&mut inner);
+        inner.next().expect("the keyword");
+        let name = name(&mut inner);
+        DimDecl { doc, name, size: inner.next().map(|pair| self.value(pair)), span }
     }
 
     fn function(&mut self, pair: Pair<Rule>) -> Function {
@@ -125,9 +139,14 @@ impl Builder<'_> {
             .map(|pair| self.shape(pair.into_inner().next().expect("a shape")));
         let mut lets = Vec::new();
         while let Some(pair) = optional(&mut inner, Rule::let_stmt) {
-            lets.push(self.let_stmt(pair));
+            let statement = self.let_stmt(pair);
+            if statement.names.len() > 1 || statement.value.reverse.is_some() {
+                let help = "write `let name = value`; only a recurrence calls recurrences";
+                self.report("a function names values one by one", statement.span.clone(), help);
+            }
+            lets.push(statement);
         }
-        let value = self.expr(inner.next().expect("the value"));
+        let value = self.value(inner.next().expect("the value"));
         Function { doc, name, params, result, lets, value, span }
     }
 
@@ -135,6 +154,7 @@ impl Builder<'_> {
         let span = span(&pair);
         let mut inner = pair.into_inner();
         let doc = doc(&mut inner);
+        let sequential = optional(&mut inner, Rule::kw_sequential).is_some();
         inner.next().expect("the keyword");
         let name = name(&mut inner);
         let mut inputs = Vec::new();
@@ -146,7 +166,7 @@ impl Builder<'_> {
             outputs.push(self.output(pair));
         }
         let body = self.body(inner);
-        Recurrence { doc, name, inputs, outputs, body, span }
+        Recurrence { doc, sequential, name, inputs, outputs, body, span }
     }
 
     fn input(&mut self, pair: Pair<Rule>) -> Input {
@@ -166,23 +186,26 @@ impl Builder<'_> {
     fn output(&mut self, pair: Pair<Rule>) -> Output {
         let span = span(&pair);
         let mut inner = pair.into_inner();
+        let doc = doc(&mut inner);
         let name = name(&mut inner);
         let shape = self.shape(inner.next().expect("a shape"));
         let dtype = inner.next().map(|pair| name_of(&pair));
-        Output { name, shape, dtype, span }
+        Output { doc, name, shape, dtype, span }
     }
 
     fn shape(&mut self, pair: Pair<Rule>) -> Shape {
         let span = span(&pair);
         let mut names = Vec::new();
-        for pair in pair.into_inner() {
+        let mut inner = pair.into_inner();
+        let complex = optional(&mut inner, Rule::kw_complex).is_some();
+        for pair in inner {
             if pair.as_rule() == Rule::bad_shape {
                 self.report("a shape stands in brackets", span.clone(), "write `[K, V]`");
             } else {
                 names.push(name_of(&pair));
             }
         }
-        Shape { dims: names, span }
+        Shape { complex, dims: names, span }
     }
 
     fn body(&mut self, pairs: Pairs<Rule>) -> Vec<Statement> {
@@ -192,6 +215,7 @@ impl Builder<'_> {
             let bad = pair.as_rule() == Rule::bad_line;
             match pair.as_rule() {
                 Rule::state_stmt => statements.push(Statement::State(self.state_stmt(pair))),
+                Rule::window => statements.push(Statement::Window(self.window(pair))),
                 Rule::let_stmt => statements.push(Statement::Let(self.let_stmt(pair))),
                 Rule::assignment => statements.push(Statement::Assign(self.assignment(pair))),
                 Rule::semicolon => {
@@ -228,17 +252,43 @@ impl Builder<'_> {
 
     fn state_stmt(&mut self, pair: Pair<Rule>) -> State {
         let span = span(&pair);
-        let mut inner = pair.into_inner().skip(1);
-        let name = name_of(&inner.next().expect("a name"));
+        let mut inner = pair.into_inner();
+        let mut state = self.state_head(&mut inner, span);
+        state.range = optional(&mut inner, Rule::range).map(range);
+        state.order = optional(&mut inner, Rule::order).map(order).unwrap_or_default();
+        state.init = inner.next().map(|pair| match pair.as_rule() {
+            Rule::bound => Initial::Number(bound(pair)),
+            _ => Initial::Name(name_of(&pair)),
+        });
+        state
+    }
+
+    fn window(&mut self, pair: Pair<Rule>) -> Window {
+        let span = span(&pair);
+        let mut inner = pair.into_inner();
+        let mut state = self.state_head(&mut inner, span.clone());
+        state.order = optional(&mut inner, Rule::order).map(order).unwrap_or_default();
+        Window { state, value: self.value(inner.next().expect("a value")), span }
+    }
+
+    /// Documentation, keyword, name and shape.
+    fn state_head(&mut self, inner: &mut Pairs<Rule>, span: Span) -> State {
+        let doc = doc(inner);
+        inner.next().expect("the keyword");
+        let name = name(inner);
         let shape = self.shape(inner.next().expect("a shape"));
-        State { name, shape, init: inner.next().map(bound), span }
+        State { doc, name, shape, range: None, order: Order::default(), init: None, span }
     }
 
     fn let_stmt(&mut self, pair: Pair<Rule>) -> Let {
         let span = span(&pair);
-        let mut inner = pair.into_inner().skip(1);
-        let name = name_of(&inner.next().expect("a name"));
-        Let { name, value: self.expr(inner.next().expect("a value")), span }
+        let mut inner = pair.into_inner();
+        inner.next().expect("the keyword");
+        let mut names = Vec::new();
+        while let Some(pair) = optional(&mut inner, Rule::name) {
+            names.push(name_of(&pair));
+        }
+        Let { names, value: self.definition(inner), span }
     }
 
     fn assignment(&mut self, pair: Pair<Rule>) -> Assign {
@@ -250,111 +300,13 @@ impl Builder<'_> {
         if primed {
             target.text.pop();
         }
-        Assign { target, primed, value: self.expr(inner.next().expect("a value")), span }
+        Assign { target, primed, value: self.definition(inner), span }
     }
 
-    fn expr(&mut self, pair: Pair<Rule>) -> Expr {
-        let whole = span(&pair);
-        let mut parts = pair.into_inner();
-        if parts.len() > MAX_PARTS {
-            let message = "an expression has too many operators";
-            self.report(message, whole.clone(), "name intermediate values with `let`");
-            let value = Number { value: 0.0, span: whole.clone() };
-            return Expr { kind: ExprKind::Number(value), span: whole };
-        }
-        self.infix(&mut parts, 0)
+    fn definition(&mut self, mut inner: Pairs<Rule>) -> Definition {
+        let reverse = optional(&mut inner, Rule::kw_reverse).map(|pair| span(&pair));
+        Definition { reverse, expr: self.value(inner.next().expect("a value")) }
     }
-
-    /// Precedence climbing: an operand and the operators after it that bind at least as tightly.
-    fn infix(&mut self, parts: &mut Pairs<Rule>, loosest: u8) -> Expr {
-        let mut left = self.operand(parts);
-        while let Some(pair) = parts.peek() {
-            let infix = self.infix_operator(&pair);
-            if infix.precedence() < loosest {
-                break;
-            }
-            parts.next();
-            let right = self.infix(parts, infix.precedence() + 1);
-            let span = left.span.start..right.span.end;
-            left = Expr { kind: ExprKind::Infix(infix, Box::new(left), Box::new(right)), span };
-        }
-        left
-    }
-
-    fn infix_operator(&mut self, pair: &Pair<Rule>) -> Infix {
-        match pair.as_rule() {
-            Rule::lt => Infix::Lt,
-            Rule::le => Infix::Le,
-            Rule::gt => Infix::Gt,
-            Rule::ge => Infix::Ge,
-            Rule::eq => Infix::Eq,
-            Rule::add => Infix::Add,
-            Rule::sub => Infix::Sub,
-            Rule::div => Infix::Div,
-            Rule::mul => Infix::Mul,
-            _ => {
-                self.bad_operator(pair);
-                Infix::Mul
-            }
-        }
-    }
-
-    fn bad_operator(&mut self, pair: &Pair<Rule>) {
-        let help = match pair.as_str() {
-            "**" | "^" => "write `pow(a, b)`",
-            "@" => "write `dot(a, b)`, which contracts the dimension that both have",
-            "&&" => "comparisons give 1 or 0: write `min(a, b)`",
-            "||" => "comparisons give 1 or 0: write `max(a, b)`",
-            "!=" => "write `1 - (a == b)`",
-            _ => "the operators are `+ - * / < <= > >= ==`",
-        };
-        let error =
-            Diagnostic::new(Code::Syntax, format!("there is no operator `{}`", pair.as_str()))
-                .at(span(pair), "")
-                .with_help(help);
-        // An operator is looked at again by every caller that it binds too loosely for.
-        if !self.errors.contains(&error) {
-            self.errors.push(error);
-        }
-    }
-
-    fn operand(&mut self, parts: &mut Pairs<Rule>) -> Expr {
-        let pair = parts.next().expect("an operand");
-        let whole = span(&pair);
-        let kind = match pair.as_rule() {
-            Rule::negation => {
-                let operand = self.operand(parts);
-                let span = whole.start..operand.span.end;
-                return Expr { kind: ExprKind::Neg(Box::new(operand)), span };
-            }
-            Rule::paren => {
-                let inner = self.expr(pair.into_inner().next().expect("an expression"));
-                return Expr { span: whole, ..inner };
-            }
-            Rule::number => {
-                ExprKind::Number(Number { value: number(pair.as_str()), span: whole.clone() })
-            }
-            Rule::primed => ExprKind::Primed(pair.as_str().trim_end_matches('\'').to_owned()),
-            Rule::call => {
-                let mut inner = pair.into_inner();
-                let function = name(&mut inner);
-                ExprKind::Call(function, inner.map(|argument| self.expr(argument)).collect())
-            }
-            _ => ExprKind::Name(pair.as_str().to_owned()),
-        };
-        Expr { kind, span: whole }
-    }
-}
-
-fn dim_decl(pair: Pair<Rule>) -> DimDecl {
-    let whole = span(&pair);
-    let mut inner = pair.into_inner();
-    let doc = doc(&mut inner);
-    inner.next().expect("the keyword");
-    let name = name(&mut inner);
-    let size = inner.next().expect("a size");
-    let size = Number { value: number(size.as_str()), span: span(&size) };
-    DimDecl { doc, name, size, span: whole }
 }
 
 fn doc(pairs: &mut Pairs<Rule>) -> Vec<String> {
@@ -382,6 +334,13 @@ fn range(pair: Pair<Rule>) -> Range {
     let (lo, hi) = (bound(next()), bound(next()));
     let hi_open = next().as_str() == ")";
     Range { lo, hi, lo_open, hi_open, span }
+}
+
+fn order(pair: Pair<Rule>) -> Order {
+    let mut inner = pair.into_inner();
+    let reverse = optional(&mut inner, Rule::kw_reverse).is_some();
+    let columns = inner.next().map(|pair| name_of(&pair.into_inner().nth(1).expect("a name")));
+    Order { reverse, columns }
 }
 
 /// A number with an optional sign.
