@@ -1,6 +1,6 @@
 //! What wraps code so that other projects can embed it: the C header of a scalar function.
 
-use sluice_ir::artifact::{ParamInfo, ParamRole};
+use sluice_ir::artifact::{ArrayInfo, ParamInfo, ParamRole};
 use sluice_ir::dtype::Dtype;
 use sluice_ir::kernel::{Kernel, Order};
 use std::collections::BTreeMap;
@@ -13,6 +13,8 @@ pub struct Header<'a> {
     pub doc: &'a [String],
     /// Sizes bound at build time.
     pub dims: &'a BTreeMap<String, usize>,
+    /// What is known of the arrays, their documentation above all.
+    pub arrays: &'a [ArrayInfo],
     /// Bytes of workspace that a call needs.
     pub workspace_bytes: usize,
     /// Alignment of the workspace in bytes.
@@ -94,7 +96,7 @@ pub fn header(kernel: &Kernel, about: Header<'_>) -> String {
     text += &conventions(&params, kernel.order);
     let _ = write!(text, "void {name}(");
     for param in &params {
-        text += &declaration(param);
+        text += &declaration(param, about.arrays);
     }
     text += "\n    const int64_t *cu_seqlens,\n    int64_t sequences,\n    int32_t heads,\n    \
              int32_t groups,\n    void *workspace);\n\n\
@@ -166,8 +168,8 @@ fn comment(lines: &[String]) -> String {
     text + " */\n"
 }
 
-/// One parameter with its shape, and its strides.
-fn declaration(param: &ParamInfo) -> String {
+/// One parameter with its shape and documentation, and its strides.
+fn declaration(param: &ParamInfo, arrays: &[ArrayInfo]) -> String {
     let (constant, direction) = if param.is_output() { ("", "out") } else { ("const ", "in") };
     let ty = match param.dtype {
         Dtype::F64 => "double",
@@ -183,8 +185,11 @@ fn declaration(param: &ParamInfo) -> String {
     let dims = param.dims.iter().map(usize::to_string);
     let shape: Vec<_> = outer.iter().map(|s| (*s).to_owned()).chain(dims).collect();
     let name = identifier(param);
+    let about = arrays.iter().filter(|a| a.name == param.name).flat_map(|a| &a.doc);
+    let about: String =
+        about.map(|line| format!("; {}", line.trim().replace("*/", "* /"))).collect();
     let mut text = format!(
-        "\n    {constant}{ty} *{name}, /* {direction}: {} [{}] */",
+        "\n    {constant}{ty} *{name}, /* {direction}: {} [{}]{about} */",
         param.dtype,
         shape.join(", ")
     );

@@ -77,7 +77,7 @@ pub struct BenchReport {
 pub fn bench(recurrence: &Recurrence, work: &Workload) -> Result<BenchReport, Vec<Diagnostic>> {
     let extents = &work.extents;
     let build = Build { extents, dtype: work.dtype, compute: Dtype::F32, target: work.target };
-    let program = load(recurrence, &build)?;
+    let (program, scans) = load(recurrence, &build)?;
     let problem = Problem {
         extents: extents.clone(),
         heads: work.heads,
@@ -114,8 +114,8 @@ pub fn bench(recurrence: &Recurrence, work: &Workload) -> Result<BenchReport, Ve
         for found in errors(recurrence, &part, &want, &got) {
             let worst = report.errors.entry(found.array).or_insert(0.0);
             *worst = worst.max(found.relative_rms);
-            report.passed &=
-                found.relative_rms <= tolerance(build.operand(), found.tokens, found.kind);
+            let bound = tolerance(build.operand(), found.tokens, found.kind, scans);
+            report.passed &= found.relative_rms <= bound;
         }
     }
     Ok(report)

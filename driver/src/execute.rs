@@ -1,15 +1,20 @@
 //! Runs programs: code of this machine in this process, or kernels on a GPU.
 
 use crate::kernels::step_loop;
+#[cfg(feature = "cuda")]
+use sluice_ir::artifact::{StageInfo, Variant};
 use sluice_ir::diagnostic::{Code, Diagnostic};
 use sluice_ir::dtype::Dtype;
 use sluice_ir::kernel::Checked;
 use sluice_ir::problem::{Arrays, Problem};
+use sluice_ir::staged::{Stage, Staged};
 use sluice_ir::step::Recurrence;
 use sluice_ir::target::{TARGETS, Target};
 use sluice_passes::schedule::Build;
+use sluice_passes::stages;
 #[cfg(feature = "cuda")]
 use sluice_runtime::Program;
+use std::rc::Rc;
 
 /// What runs a program.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -52,10 +57,18 @@ impl Engine {
 /// Computes outputs and final states.
 pub type Run = Box<dyn Fn(&Problem, &Arrays) -> Result<Arrays, Diagnostic>>;
 
-/// Kernels on a GPU: a launcher's choice among them by length, and each one with its schedule.
-pub type OnDevice = (Run, Vec<(String, Run)>);
+/// A program on a GPU.
+pub struct OnDevice {
+    /// With the launcher's choice of kernels by length.
+    pub chosen: Run,
+    /// With one kernel more each, under its name: together all of them.
+    pub each: Vec<(String, Run)>,
+    /// See [`Plan::scans`](crate::kernels::Plan::scans).
+    pub scans: usize,
+}
 
-/// Outputs and final states of a problem, by code compiled for its sizes.
+/// Outputs and final states of a problem, by code compiled for its sizes, and how many scans ran one
+/// after another.
 ///
 /// # Errors
 ///
@@ -65,21 +78,39 @@ pub fn execute(
     problem: &Problem,
     arrays: &Arrays,
     engine: Engine,
-) -> Result<Arrays, Vec<Diagnostic>> {
-    let run = match engine {
+) -> Result<(Arrays, usize), Vec<Diagnostic>> {
+    let (run, scans) = match engine {
         Engine::Scalar(dtype) => {
             let target = TARGETS.last().expect("the table has targets");
             let build = Build { extents: &problem.extents, dtype, compute: dtype, target };
-            step_loop(recurrence, &build, dtype)
-                .and_then(|k| native(&k, dtype))
-                .map_err(|e| vec![e])?
+            let staged = stages(recurrence, build.extents)?;
+            (scalar(&Rc::new(staged), &build, dtype).map_err(|e| vec![e])?, 1)
         }
         Engine::Device(dtype, target) => {
             let extents = &problem.extents;
-            on_device(recurrence, &Build { extents, dtype, compute: Dtype::F32, target })?.0
+            let build = Build { extents, dtype, compute: Dtype::F32, target };
+            let OnDevice { chosen, scans, .. } = on_device(recurrence, &build)?;
+            (chosen, scans)
         }
     };
-    run(problem, arrays).map_err(|e| vec![e])
+    Ok((run(problem, arrays).map_err(|e| vec![e])?, scans))
+}
+
+/// A program from a way to run each of its stages, in their order.
+pub fn joined(staged: &Rc<Staged>, stages: Vec<Run>) -> Run {
+    let staged = Rc::clone(staged);
+    Box::new(move |p, a| staged.run(p, a, &mut |stage, p, a| stages[stage](p, a)))
+}
+
+/// A program as code of this machine, one loop over the tokens a stage, with arithmetic and arrays in
+/// `dtype`.
+///
+/// # Errors
+///
+/// Those of [`step_loop`] and [`native`].
+pub fn scalar(staged: &Rc<Staged>, build: &Build<'_>, dtype: Dtype) -> Result<Run, Diagnostic> {
+    let native = |stage: &Stage| native(&step_loop(&stage.recurrence, build, dtype)?, dtype);
+    Ok(joined(staged, staged.stages.iter().map(native).collect::<Result<_, _>>()?))
 }
 
 /// A kernel as code of this machine, with arithmetic in `dtype`.
@@ -106,27 +137,30 @@ pub fn native(_: &Checked, _: Dtype) -> Result<Run, Diagnostic> {
         .with_help("build it with the feature `scalar`"))
 }
 
-/// The kernels of a recurrence, loaded onto the first GPU.
+/// The kernels of a recurrence, loaded onto the first GPU, and how many scans run one after another.
 ///
 /// # Errors
 ///
 /// [`Code::NoDevice`] and its kin, and those of the stages that make the kernels.
 #[cfg(feature = "cuda")]
-pub fn load(recurrence: &Recurrence, build: &Build<'_>) -> Result<Program, Vec<Diagnostic>> {
-    use crate::kernels::{CHUNKS, kernels};
+pub fn load(
+    recurrence: &Recurrence,
+    build: &Build<'_>,
+) -> Result<(Program, usize), Vec<Diagnostic>> {
+    use crate::kernels::{CHUNKS, plan};
     use crate::package::package;
     use crate::{Scheduled, files, tool};
     use sluice_runtime::Device;
     let device = Device::open().map_err(|e| vec![e])?;
-    let term = sluice_passes::lift(recurrence, build.extents)?;
     let scheduled = Scheduled {
         recurrence: recurrence.clone(),
         extents: build.extents.clone(),
-        kernels: kernels(recurrence, &term, build, CHUNKS, &mut |_, _| {})?,
+        plan: plan(recurrence, build, CHUNKS, &mut |_, _| {})?,
     };
     let load = || {
         let ptxas = tool::ptxas()?;
-        let package = package(&scheduled, build.target, ptxas.as_deref(), &mut |_, _| {})?;
+        let package =
+            package(&scheduled, build.dtype, build.target, ptxas.as_deref(), &mut |_, _| {})?;
         let folder = tempfile::tempdir().map_err(|e| {
             Diagnostic::new(Code::File, format!("cannot make a temporary folder: {e}"))
                 .with_help("the folder for temporary files must be writable")
@@ -134,26 +168,30 @@ pub fn load(recurrence: &Recurrence, build: &Build<'_>) -> Result<Program, Vec<D
         files::write(folder.path(), &package.files)?;
         Program::load(&device, folder.path())
     };
-    load().map_err(|e| vec![e])
+    Ok((load().map_err(|e| vec![e])?, scheduled.plan.scans()))
 }
 
-/// The kernels of a recurrence on a GPU: a launcher's choice among them by length, and each one of
-/// them by its schedule.
+/// The kernels of a recurrence on a GPU: a launcher's choice among them by length, and each one.
 ///
 /// # Errors
 ///
 /// Those of [`load`].
 #[cfg(feature = "cuda")]
 pub fn on_device(recurrence: &Recurrence, build: &Build<'_>) -> Result<OnDevice, Vec<Diagnostic>> {
-    use std::rc::Rc;
-    let program = Rc::new(load(recurrence, build)?);
+    let (program, scans) = load(recurrence, build)?;
+    let program = Rc::new(program);
     let run = |variant: Option<String>| -> Run {
         let program = Rc::clone(&program);
         Box::new(move |problem, arrays| program.run(problem, arrays, variant.as_deref()))
     };
-    let variants = program.manifest().variants.iter();
-    let each = variants.map(|v| (v.schedule.clone(), run(Some(v.entry.clone())))).collect();
-    Ok((run(None), each))
+    let stages = &program.manifest().stages;
+    let label = |stage: &StageInfo, variant: &Variant| match stages.len() {
+        1 => variant.schedule.clone(),
+        _ => format!("{} {}", stage.name, variant.schedule),
+    };
+    let variants = stages.iter().flat_map(|s| s.variants.iter().map(move |v| (label(s, v), v)));
+    let each = variants.map(|(label, v)| (label, run(Some(v.entry.clone())))).collect();
+    Ok(OnDevice { chosen: run(None), each, scans })
 }
 
 /// The kernels of a recurrence on a GPU, which this build cannot use.

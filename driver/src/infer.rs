@@ -5,7 +5,7 @@ use crate::figures::counted;
 use sluice_ir::binding;
 use sluice_ir::diagnostic::{Code, Diagnostic};
 use sluice_ir::problem::{Array, Arrays, Problem};
-use sluice_ir::step::{DimId, Input, Rate, Recurrence, Sharing};
+use sluice_ir::step::{DimId, Input, Interval, Order, Rate, Recurrence, Sharing};
 use std::collections::BTreeMap;
 
 /// Name of the optional array of token offsets.
@@ -35,7 +35,7 @@ pub fn problem(recurrence: &Recurrence, arrays: &Arrays) -> Result<Problem, Vec<
         match arrays.get(&input.name) {
             Some(array) => {
                 sizes.take(&input.name, &axes, array);
-                sizes.errors.extend(outside_range(input, array));
+                sizes.errors.extend(outside_range(&input.name, input.range, array));
             }
             None => sizes.errors.push(
                 Diagnostic::new(Code::MissingArray, format!("no array `{}`", input.name))
@@ -52,6 +52,8 @@ pub fn problem(recurrence: &Recurrence, arrays: &Arrays) -> Result<Problem, Vec<
             let mut axes = vec!["sequences".to_owned(), "heads".to_owned()];
             axes.extend(names(recurrence, &state.dims));
             sizes.take(&state.name, &axes, array);
+            let promised = state.range.and_then(|range| outside_range(&state.name, range, array));
+            sizes.errors.extend(promised);
         }
     }
     sizes.errors.extend(arrays.keys().filter_map(|name| meaningless(recurrence, name)));
@@ -79,12 +81,11 @@ fn input_axes(recurrence: &Recurrence, input: &Input) -> Vec<String> {
     outer.into_iter().map(str::to_owned).chain(names(recurrence, &input.dims)).collect()
 }
 
-/// An error if a value breaks the input's promise; NaN always does.
-fn outside_range(input: &Input, array: &Array) -> Option<Diagnostic> {
-    let range = input.range;
+/// An error if a value breaks the promise of a declaration; NaN always does.
+fn outside_range(name: &str, range: Interval, array: &Array) -> Option<Diagnostic> {
     let place = array.data.iter().position(|x| !(range.lo <= *x && *x <= range.hi))?;
     let (value, at) = (array.data[place], coordinates(&array.shape, place));
-    let held = format!("array `{}` holds {value} at {at:?}", input.name);
+    let held = format!("array `{name}` holds {value} at {at:?}");
     let (message, help) = if value.is_nan() {
         (held, "a state keeps NaN for ever: mend the data")
     } else {
@@ -213,7 +214,7 @@ impl Sizes {
             ]);
         }
         let mut extents = BTreeMap::new();
-        for dim in &recurrence.dims {
+        for dim in recurrence.dims.iter().filter(|dim| dim.formula.is_none()) {
             let size = self.size(&dim.name).ok_or_else(|| {
                 vec![
                     Diagnostic::new(
@@ -226,8 +227,24 @@ impl Sizes {
             extents.insert(dim.name.clone(), size);
         }
         let extents = extents::bind(recurrence, &extents)?;
+        for (name, (size, by)) in &self.known {
+            if let Some(computed) = extents.get(name).filter(|computed| *computed != size) {
+                let message =
+                    format!("{by} has {name} = {size}, but the program computes {computed}");
+                return Err(vec![
+                    Diagnostic::new(Code::BadArray, message)
+                        .with_help("its size follows from those of other dimensions"),
+                ]);
+            }
+        }
         let problem = Problem { extents, heads, groups, cu_seqlens };
-        binding::check_problem(&problem).map_err(|e| vec![e])?;
+        let size = |dim: DimId| problem.extents[&recurrence.dims[dim.0].name];
+        let orders = recurrence.states.iter().map(|state| state.order.with(size));
+        let checked = [Order::Forward].into_iter().chain(orders);
+        checked
+            .map(|order| binding::check_launch(&problem, order))
+            .collect::<Result<(), _>>()
+            .map_err(|e| vec![e])?;
         Ok(problem)
     }
 }

@@ -1,14 +1,16 @@
-//! Which kernels a program gets.
+//! Which kernels the stages of a program get.
 
-use crate::Observer;
+use crate::summary::class;
+use crate::{Labelled, Observer};
 use sluice_ir::diagnostic::{Code, Diagnostic};
 use sluice_ir::dtype::Dtype;
-use sluice_ir::kernel::Checked;
+use sluice_ir::kernel::{Checked, Schedule};
 use sluice_ir::seq::Term;
+use sluice_ir::staged::{Form, From, Stage, Staged};
 use sluice_ir::step::Recurrence;
 use sluice_ir::target::Target;
 use sluice_passes::schedule::{self, Build};
-use sluice_passes::{ChunkOptions, Chunked};
+use sluice_passes::{ChunkOptions, Chunked, Grouping, stages_with};
 use std::fmt;
 
 /// Lengths of chunks in use, in tokens, the preferred first.
@@ -30,7 +32,7 @@ pub fn chunk_lengths(wanted: Option<usize>) -> Result<&'static [usize], Diagnost
 }
 
 /// Sequences of at most this many tokens, the shortest chunk, are left to the step schedule.
-pub const STEP_TOKENS: usize = 16;
+const STEP_TOKENS: usize = 16;
 
 /// The problem that costs are reckoned for: 8 sequences of 4096 tokens with 16 heads.
 const NOMINAL_TOKENS: usize = 4096;
@@ -47,40 +49,171 @@ pub fn chunk_options(target: &Target, chunk: usize) -> ChunkOptions {
     }
 }
 
-/// The kernels of one program.
+/// A program in stages, and the kernels of each.
 #[derive(Clone, Debug)]
-pub struct Kernels {
-    /// For GPUs; a launcher takes the first that is meant for the problem's length.
-    pub gpu: Vec<Checked>,
-    /// For CPUs: the step loop, with every array in f32.
+pub struct Plan {
+    /// The stages, one after another.
+    pub staged: Staged,
+    /// One a stage, in their order.
+    pub kernels: Vec<StageKernels>,
+}
+
+/// The kernels of one stage.
+#[derive(Clone, Debug)]
+pub struct StageKernels {
+    /// The sequence form, if there is one.
+    pub term: Option<Term>,
+    /// Chunk by chunk.
+    pub scan: Option<Scan>,
+    /// Why a stage that has a chunked form has no scan.
+    pub fallback: Option<Diagnostic>,
+    /// Token by token, on a GPU.
+    pub step: Checked,
+    /// Token by token on a CPU, with every array in f32.
     pub cpu: Checked,
 }
 
-impl fmt::Display for Kernels {
+/// A stage in chunks.
+#[derive(Clone, Debug)]
+pub struct Scan {
+    /// The chunked form.
+    pub chunked: Chunked,
+    /// The kernel.
+    pub kernel: Checked,
+}
+
+impl Plan {
+    /// The most scans that run one after another, each on results of the one before; at least 1.
+    pub fn scans(&self) -> usize {
+        let mut depths: Vec<usize> = Vec::with_capacity(self.kernels.len());
+        for (stage, kernels) in self.staged.stages.iter().zip(&self.kernels) {
+            let inputs = stage.recurrence.inputs.iter().map(|input| &input.name);
+            let states = stage.links.iter().filter_map(|link| match &link.from {
+                From::Last(name) => Some(name),
+                From::Initial(_) | From::Declared => None,
+            });
+            let makers = inputs.chain(states).filter_map(|name| self.staged.maker(name));
+            let before = makers.filter_map(|(maker, _)| depths.get(maker)).max();
+            depths.push(before.copied().unwrap_or(0) + usize::from(kernels.scan.is_some()));
+        }
+        depths.into_iter().max().unwrap_or(0).max(1)
+    }
+}
+
+impl StageKernels {
+    /// What a stage is and how it runs, in words.
+    pub fn describe(&self, stage: &Stage) -> String {
+        let class = class(stage, self.term.as_ref());
+        match &self.fallback {
+            Some(reason) => format!("{class}; token by token, because {}", reason.message),
+            None => class,
+        }
+    }
+
+    /// The kernels for GPUs; a launcher takes the first that is meant for the problem's length.
+    pub fn gpu(&self) -> impl Iterator<Item = &Checked> {
+        [&self.step].into_iter().chain(self.scan.as_ref().map(|scan| &scan.kernel))
+    }
+
+    /// The longest sequences that a launcher leaves to a kernel; none: all that there are.
+    pub fn max_tokens(&self, kernel: &Checked) -> Option<usize> {
+        let beside = self.scan.is_some() && kernel.schedule != Schedule::FusedScan;
+        beside.then_some(STEP_TOKENS)
+    }
+}
+
+impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for kernel in self.gpu.iter().chain([&self.cpu]) {
-            writeln!(f, "{}", **kernel)?;
+        for stage in &self.kernels {
+            for kernel in stage.gpu().chain([&stage.cpu]) {
+                writeln!(f, "{}", **kernel)?;
+            }
         }
         Ok(())
     }
 }
 
-/// Chunks and schedules a lifted recurrence.
+/// Cuts a program into stages and schedules each.
+///
+/// Histories of one pass share a kernel if there is a schedule for them together; else each gets its
+/// own. A stage without any runs token by token.
 ///
 /// # Errors
 ///
-/// Those of [`sluice_passes::chunk`], and [`Code::TooLarge`] if no schedule fits the target.
-pub fn kernels(
+/// Those of [`sluice_passes::stages_with`] and of [`sluice_passes::chunk`], and [`Code::TooLarge`] if
+/// not even one token at a time fits the target.
+pub fn plan(
     recurrence: &Recurrence,
-    term: &Term,
     build: &Build<'_>,
     chunks: &[usize],
     seen: Observer<'_>,
-) -> Result<Kernels, Vec<Diagnostic>> {
-    let (_, scan) = scan(recurrence, term, build, chunks, seen)?;
-    let step = schedule::step(recurrence, build, true).map_err(|e| vec![e])?;
-    let cpu = step_loop(recurrence, build, Dtype::F32).map_err(|e| vec![e])?;
-    Ok(Kernels { gpu: vec![step, scan], cpu })
+) -> Result<Plan, Vec<Diagnostic>> {
+    let mut staged = stages_with(recurrence, build.extents, Grouping::Joint)?;
+    seen("staged", &staged);
+    let mut scans = scans(&staged, build, chunks, seen)?;
+    if scans.iter().flatten().any(|(_, scan)| scan.is_err()) {
+        let single = stages_with(recurrence, build.extents, Grouping::Single)?;
+        if single.stages.len() > staged.stages.len() {
+            seen("staged", &single);
+            scans = self::scans(&single, build, chunks, seen)?;
+            staged = single;
+        }
+    }
+    let kernels = staged.stages.iter().zip(scans).map(|(stage, scan)| {
+        let (term, scan) = scan.unzip();
+        let (scan, fallback) = match scan {
+            Some(Ok(scan)) => (Some(scan), None),
+            Some(Err(refusal)) => (None, Some(refusal)),
+            None => (None, None),
+        };
+        let step = step_or_loop(&stage.recurrence, build, true)?;
+        let cpu = step_loop(&stage.recurrence, build, Dtype::F32)?;
+        Ok(StageKernels { term, scan, fallback, step, cpu })
+    });
+    let kernels = kernels.collect::<Result<_, Diagnostic>>().map_err(|e| vec![e])?;
+    Ok(Plan { staged, kernels })
+}
+
+/// For each stage that has a chunked form its sequence form, and its scan or why there is none.
+type Scans = Vec<Option<(Term, Result<Scan, Diagnostic>)>>;
+
+fn scans(
+    staged: &Staged,
+    build: &Build<'_>,
+    chunks: &[usize],
+    seen: Observer<'_>,
+) -> Result<Scans, Vec<Diagnostic>> {
+    let several = staged.stages.len() > 1;
+    let scan_of = |stage: &Stage| {
+        if stage.form != Form::Chunks {
+            return Ok(None);
+        }
+        let label = several.then_some(stage.recurrence.name.as_str());
+        let term = sluice_passes::lift(&stage.recurrence, build.extents)?;
+        seen("sequence", &Labelled { label, value: &term });
+        let found = scan(&stage.recurrence, &term, build, chunks, &mut |chunked| {
+            seen("chunked", &Labelled { label, value: &chunked.term });
+        });
+        let found = match found {
+            Ok(scan) => Ok(scan),
+            Err(errors) => Err(refusal(errors)?),
+        };
+        Ok(Some((term, found)))
+    };
+    staged.stages.iter().map(scan_of).collect()
+}
+
+/// The one error that says that there is no schedule, which a token loop does not need.
+///
+/// # Errors
+///
+/// All other errors.
+pub(crate) fn refusal(mut errors: Vec<Diagnostic>) -> Result<Diagnostic, Vec<Diagnostic>> {
+    let refused = |e: &Diagnostic| matches!(e.code, Code::TooLarge | Code::Unsupported);
+    match errors.pop() {
+        Some(error) if errors.is_empty() && refused(&error) => Ok(error),
+        last => Err(errors.into_iter().chain(last).collect()),
+    }
 }
 
 /// The fused scan with the first of the chunk lengths whose tiles fit the target; of several, none
@@ -88,21 +221,21 @@ pub fn kernels(
 ///
 /// # Errors
 ///
-/// As for [`kernels`].
+/// Those of [`sluice_passes::chunk`], and [`Code::TooLarge`] if no schedule fits the target.
 pub fn scan(
     recurrence: &Recurrence,
     term: &Term,
     build: &Build<'_>,
     chunks: &[usize],
-    seen: Observer<'_>,
-) -> Result<(Chunked, Checked), Vec<Diagnostic>> {
+    seen: &mut dyn FnMut(&Chunked),
+) -> Result<Scan, Vec<Diagnostic>> {
     let mut refusal = Vec::new();
     let longest = schedule::longest_chunk(term).filter(|_| chunks.len() > 1);
     for &chunk in chunks.iter().filter(|c| longest.is_none_or(|longest| **c <= longest)) {
         let chunked = sluice_passes::chunk(term, &chunk_options(build.target, chunk))?;
-        seen("chunked", &chunked.term);
+        seen(&chunked);
         match schedule::fused_scan(recurrence, &chunked.term, build, chunk) {
-            Ok(kernel) => return Ok((chunked, kernel)),
+            Ok(kernel) => return Ok(Scan { chunked, kernel }),
             Err(error) if error.code == Code::TooLarge => refusal = vec![error],
             Err(error) => return Err(vec![error]),
         }
@@ -110,16 +243,32 @@ pub fn scan(
     Err(refusal)
 }
 
-/// The step loop for one processor, with every array in `dtype`: lowered straight from the step
-/// form, it owes nothing to the derivation.
+/// The loop over tokens for one processor, with every array in `dtype`: lowered straight from the
+/// step form, it owes nothing to the derivation.
 ///
 /// # Errors
 ///
-/// [`Code::TooLarge`] if the program has no step schedule on the target.
+/// [`Code::TooLarge`] if a step does not fit the target.
 pub fn step_loop(
     recurrence: &Recurrence,
     build: &Build<'_>,
     dtype: Dtype,
 ) -> Result<Checked, Diagnostic> {
-    schedule::step(recurrence, &Build { dtype, compute: dtype, ..build.clone() }, false)
+    let build = Build { dtype, compute: dtype, ..build.clone() };
+    if dtype != Dtype::F64 {
+        return step_or_loop(recurrence, &build, false);
+    }
+    let mut wide = recurrence.clone();
+    wide.inputs.iter_mut().for_each(|input| input.dtype = Some(dtype));
+    wide.outputs.iter_mut().for_each(|output| output.dtype = Some(dtype));
+    step_or_loop(&wide, &build, false)
+}
+
+/// A step in registers where there is a schedule for it, else one in shared memory.
+fn step_or_loop(
+    recurrence: &Recurrence,
+    build: &Build<'_>,
+    cut: bool,
+) -> Result<Checked, Diagnostic> {
+    schedule::step(recurrence, build, cut)
 }

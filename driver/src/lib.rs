@@ -4,7 +4,9 @@
 //! whole flow:
 //!
 //! ```text
-//! text -> Ast -> Recurrence (step form) -> Term (sequence form) -> Term (chunked) -> Kernels -> Package
+//! text -> Ast -> Recurrence (step form) -> Staged (one pass after another)
+//!      -> for each stage: Term (sequence form) -> Term (chunked) -> Kernels
+//!      -> Package
 //! ```
 
 #[cfg(feature = "cuda")]
@@ -27,14 +29,14 @@ pub mod tool;
 pub mod verify;
 
 use extents::Extents;
-use kernels::Kernels;
+use kernels::Plan;
 use package::Package;
 use sluice_ir::diagnostic::Diagnostic;
 use sluice_ir::dtype::Dtype;
 use sluice_ir::step::Recurrence;
 use sluice_ir::target::Target;
 use sluice_passes::schedule::Build;
-use std::fmt::Display;
+use std::fmt::{self, Display};
 use std::path::Path;
 
 /// Shows one finished stage to whoever watches: the command line, a test, nobody.
@@ -64,8 +66,8 @@ pub struct Scheduled {
     pub recurrence: Recurrence,
     /// Sizes of all dimensions.
     pub extents: Extents,
-    /// The kernels.
-    pub kernels: Kernels,
+    /// The stages with their kernels.
+    pub plan: Plan,
 }
 
 /// Compiles one recurrence from source text to the files of a build.
@@ -79,10 +81,11 @@ pub fn compile(
     seen: Observer<'_>,
 ) -> Result<Package, Vec<Diagnostic>> {
     let scheduled = schedule(source, options, seen)?;
-    package::package(&scheduled, options.target, options.ptxas, seen).map_err(|e| vec![e])
+    package::package(&scheduled, options.dtype, options.target, options.ptxas, seen)
+        .map_err(|e| vec![e])
 }
 
-/// Compiles one recurrence from source text to kernels, in five stages; what follows is spelling.
+/// Compiles one recurrence from source text to kernels; what follows is spelling.
 ///
 /// # Errors
 ///
@@ -94,15 +97,27 @@ pub fn schedule(
 ) -> Result<Scheduled, Vec<Diagnostic>> {
     let ast = sluice_dsl::parse(source)?;
     seen("ast", &format_args!("{ast:#?}"));
-    let recurrence = program::select(sluice_dsl::lower(&ast)?, options.recurrence)?;
+    let recurrence = program::select(program::lower(&ast)?, options.recurrence)?;
     seen("step", &recurrence);
     let extents = extents::bind(&recurrence, options.extents)?;
-    let term = sluice_passes::lift(&recurrence, &extents)?;
-    seen("sequence", &term);
-    let kernels =
-        kernels::kernels(&recurrence, &term, &options.build(&extents), options.chunks, seen)?;
-    seen("kernels", &kernels);
-    Ok(Scheduled { recurrence, extents, kernels })
+    let plan = kernels::plan(&recurrence, &options.build(&extents), options.chunks, seen)?;
+    seen("kernels", &plan);
+    Ok(Scheduled { recurrence, extents, plan })
+}
+
+/// What one stage of several shows: its name on a line before.
+struct Labelled<'a> {
+    label: Option<&'a str>,
+    value: &'a dyn Display,
+}
+
+impl Display for Labelled<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.label {
+            Some(label) => write!(f, "stage {label}\n{}", self.value),
+            None => self.value.fmt(f),
+        }
+    }
 }
 
 impl Options<'_> {

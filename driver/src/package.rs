@@ -1,10 +1,17 @@
 //! From kernels to the files of a build.
 
 use crate::files::Files;
+use crate::kernels::Plan;
 use crate::{Observer, Scheduled};
-use sluice_ir::artifact::{MANIFEST_VERSION, Manifest, Variant};
+use sluice_ir::artifact::{
+    ArrayInfo, ArrayRole, MANIFEST_VERSION, Manifest, ParamInfo, ParamRole, Per, StageInfo,
+    StateInfo, Variant,
+};
 use sluice_ir::diagnostic::Diagnostic;
+use sluice_ir::dtype::Dtype;
 use sluice_ir::kernel::Checked;
+use sluice_ir::staged::{Stage, StateLink};
+use sluice_ir::step::{DimId, Rate, Sharing, State};
 use sluice_ir::target::Target;
 use std::path::Path;
 
@@ -27,42 +34,127 @@ pub const MANIFEST_FILE: &str = "manifest.json";
 /// Those of the tools: one fails, or a temporary file cannot be written.
 pub fn package(
     scheduled: &Scheduled,
+    dtype: Dtype,
     target: &Target,
     ptxas: Option<&Path>,
     seen: Observer<'_>,
 ) -> Result<Package, Diagnostic> {
     let mut files = Files::new();
-    let mut variants = Vec::new();
-    for kernel in &scheduled.kernels.gpu {
-        variants.extend(variant(kernel, target, ptxas, &mut files, seen)?);
+    let mut stages = Vec::new();
+    let Plan { staged, kernels } = &scheduled.plan;
+    for (stage, kernels) in staged.stages.iter().zip(kernels) {
+        let mut variants = Vec::new();
+        for kernel in kernels.gpu() {
+            let most = kernels.max_tokens(kernel);
+            variants.extend(variant(kernel, most, target, ptxas, &mut files, seen)?);
+        }
+        stages.push(stage_info(stage, kernels.describe(stage), variants));
     }
-    embedded(scheduled, &mut files, seen)?;
     let manifest = Manifest {
         manifest_version: MANIFEST_VERSION,
         compiler: format!("sluice {}", env!("CARGO_PKG_VERSION")),
         program: scheduled.recurrence.name.clone(),
         doc: scheduled.recurrence.doc.clone(),
         dims: scheduled.extents.clone(),
-        variants,
+        arrays: arrays(scheduled, dtype),
+        stages,
     };
+    embedded(scheduled, &manifest, &mut files, seen)?;
     let text = serde_json::to_string_pretty(&manifest).expect("a manifest is plain data") + "\n";
     files.insert(MANIFEST_FILE.to_owned(), text.into_bytes());
     Ok(Package { manifest, files })
+}
+
+fn stage_info(stage: &Stage, class: String, variants: Vec<Variant>) -> StageInfo {
+    let states = stage.recurrence.states.iter().zip(&stage.links);
+    let state = |(state, link): (&State, &StateLink)| StateInfo {
+        name: state.name.clone(),
+        link: link.clone(),
+    };
+    StageInfo {
+        name: stage.recurrence.name.clone(),
+        runs: stage.runs,
+        class,
+        states: states.map(state).collect(),
+        variants,
+    }
+}
+
+/// The arrays of the caller, then those that pass from stage to stage.
+fn arrays(scheduled: &Scheduled, dtype: Dtype) -> Vec<ArrayInfo> {
+    let Scheduled { recurrence, extents, plan } = scheduled;
+    let size = |d: &DimId| recurrence.size(*d, extents).expect("every dimension is bound");
+    let sizes = |dims: &[DimId]| -> Vec<usize> { dims.iter().map(size).collect() };
+    let inputs = recurrence.inputs.iter().map(|input| ArrayInfo {
+        name: input.name.clone(),
+        role: ArrayRole::Input,
+        per: if input.rate == Rate::Token { Per::Token } else { Per::Model },
+        dtype: recurrence.input_dtype(input, dtype),
+        dims: sizes(&input.dims),
+        by_group: input.sharing == Sharing::Group,
+        doc: input.doc.clone(),
+    });
+    let outputs = recurrence.outputs.iter().map(|output| ArrayInfo {
+        name: output.name.clone(),
+        role: ArrayRole::Output,
+        per: Per::Token,
+        dtype: recurrence.output_dtype(output, dtype),
+        dims: sizes(&recurrence.node(output.node).dims),
+        by_group: false,
+        doc: output.doc.clone(),
+    });
+    let states = recurrence.states.iter().map(|state| ArrayInfo {
+        name: state.name.clone(),
+        role: ArrayRole::State,
+        per: Per::Sequence,
+        dtype: Dtype::F32,
+        dims: sizes(&state.dims),
+        by_group: false,
+        doc: state.doc.clone(),
+    });
+    let mut arrays: Vec<ArrayInfo> = inputs.chain(outputs).chain(states).collect();
+    for (stage, kernels) in plan.staged.stages.iter().zip(&plan.kernels) {
+        for param in kernels.step.params.iter().map(ParamInfo::from) {
+            let (name, per) = match param.kind {
+                ParamRole::TokenOut => (Some(param.name.clone()), Per::Token),
+                ParamRole::StateOut => (kept(stage, &param.name), Per::Sequence),
+                ParamRole::TokenIn | ParamRole::ModelIn | ParamRole::StateIn => continue,
+            };
+            let Some(name) = name.filter(|name| arrays.iter().all(|a| a.name != *name)) else {
+                continue;
+            };
+            arrays.push(ArrayInfo {
+                name,
+                role: ArrayRole::Between,
+                per,
+                dtype: param.dtype,
+                dims: param.dims,
+                by_group: false,
+                doc: vec![],
+            });
+        }
+    }
+    arrays
+}
+
+/// The name under which a stage keeps a state after the last token.
+fn kept(stage: &Stage, state: &str) -> Option<String> {
+    let place = stage.recurrence.states.iter().position(|s| s.name == state)?;
+    stage.links[place].to.clone()
 }
 
 /// PTX and machine code of one kernel, and how to launch it.
 #[cfg(feature = "nvptx")]
 fn variant(
     kernel: &Checked,
+    max_tokens: Option<usize>,
     target: &Target,
     ptxas: Option<&Path>,
     files: &mut Files,
     seen: Observer<'_>,
 ) -> Result<Option<Variant>, Diagnostic> {
     use sluice_backends::nvptx;
-    use sluice_ir::artifact::ParamInfo;
     use sluice_ir::diagnostic::Code;
-    use sluice_ir::kernel::Schedule;
     let image = nvptx::compile(kernel, target)?;
     seen("ptx", &image.ptx);
     let assembled = ptxas.map(|ptxas| {
@@ -85,10 +177,7 @@ fn variant(
         cubin: assembled.as_ref().map(|_| file("cubin")),
         chunk: kernel.chunk,
         order: kernel.order,
-        max_tokens: match kernel.schedule {
-            Schedule::Step => Some(crate::kernels::STEP_TOKENS),
-            Schedule::FusedScan => None,
-        },
+        max_tokens,
         threads: kernel.threads(),
         shared_bytes: nvptx::shared_bytes(kernel),
         grid_y: kernel.parts,
@@ -104,6 +193,7 @@ fn variant(
 #[cfg(not(feature = "nvptx"))]
 fn variant(
     _: &Checked,
+    _: Option<usize>,
     _: &Target,
     _: Option<&Path>,
     _: &mut Files,
@@ -112,30 +202,33 @@ fn variant(
     Ok(None)
 }
 
-/// The object file and the header of the CPU's kernel.
+/// The object files and headers of the CPU's kernels, one of each a stage.
 #[cfg(feature = "scalar")]
 fn embedded(
     scheduled: &Scheduled,
+    manifest: &Manifest,
     files: &mut Files,
     seen: Observer<'_>,
 ) -> Result<(), Diagnostic> {
     use sluice_backends::package::{Header, header};
     use sluice_backends::scalar::{Options, Precision, WORKSPACE_ALIGN, object};
-    let Scheduled { recurrence, extents, kernels } = scheduled;
-    let object = object(&kernels.cpu, Options::exact(Precision::F32))?;
-    seen("object", &object.symbol);
-    let about = Header {
-        doc: &recurrence.doc,
-        dims: extents,
-        workspace_bytes: object.workspace_bytes,
-        workspace_align: WORKSPACE_ALIGN,
-    };
-    files.insert(format!("{}.h", recurrence.name), header(&kernels.cpu, about).into_bytes());
-    files.insert(format!("{}.o", recurrence.name), object.bytes);
+    for (kernels, stage) in scheduled.plan.kernels.iter().zip(&manifest.stages) {
+        let object = object(&kernels.cpu, Options::exact(Precision::F32))?;
+        seen("object", &object.symbol);
+        let about = Header {
+            doc: &manifest.doc,
+            dims: &manifest.dims,
+            arrays: &manifest.arrays,
+            workspace_bytes: object.workspace_bytes,
+            workspace_align: WORKSPACE_ALIGN,
+        };
+        files.insert(format!("{}.h", stage.name), header(&kernels.cpu, about).into_bytes());
+        files.insert(format!("{}.o", stage.name), object.bytes);
+    }
     Ok(())
 }
 
 #[cfg(not(feature = "scalar"))]
-fn embedded(_: &Scheduled, _: &mut Files, _: Observer<'_>) -> Result<(), Diagnostic> {
+fn embedded(_: &Scheduled, _: &Manifest, _: &mut Files, _: Observer<'_>) -> Result<(), Diagnostic> {
     Ok(())
 }

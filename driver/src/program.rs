@@ -1,5 +1,6 @@
 //! The recurrences of a text, and the one that is meant.
 
+use sluice_dsl::ast::Ast;
 use sluice_ir::diagnostic::{Code, Diagnostic};
 use sluice_ir::step::Recurrence;
 
@@ -9,7 +10,16 @@ use sluice_ir::step::Recurrence;
 ///
 /// Whatever is wrong with the text, several errors at a time.
 pub fn recurrences(text: &str) -> Result<Vec<Recurrence>, Vec<Diagnostic>> {
-    sluice_dsl::lower(&sluice_dsl::parse(text)?)
+    lower(&sluice_dsl::parse(text)?)
+}
+
+/// All recurrences of a tree, which may use programs of the standard library.
+///
+/// # Errors
+///
+/// As for [`recurrences`].
+pub fn lower(ast: &Ast) -> Result<Vec<Recurrence>, Vec<Diagnostic>> {
+    sluice_dsl::lower(ast)
 }
 
 /// The recurrence called `name`, or the only one.

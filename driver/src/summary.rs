@@ -1,10 +1,11 @@
 //! What kind of recurrence a program is and which schedules it has, in a line.
 
-use crate::extents::uniform;
+use crate::extents::{Extents, uniform};
 use serde::Serialize;
 use sluice_ir::diagnostic::Diagnostic;
 use sluice_ir::seq::{Core, RootKind, Term, core_of};
-use sluice_ir::step::Recurrence;
+use sluice_ir::staged::{Form, Runs, Stage};
+use sluice_ir::step::{Order, Recurrence};
 use std::fmt;
 
 /// Size of every open dimension where the user gives none and the answer does not depend on it.
@@ -13,38 +14,96 @@ pub const NOMINAL_EXTENT: usize = 64;
 /// Kind and status of a program.
 #[derive(Clone, Debug, Serialize)]
 pub struct Summary {
-    /// One entry for each loop along the sequence: its decay and its feedback.
-    pub classes: Vec<String>,
+    /// Its stages, in the order in which they run.
+    pub stages: Vec<StageSummary>,
     /// Status of each mode.
     pub modes: Modes,
+}
+
+/// Kind of one stage.
+#[derive(Clone, Debug, Serialize)]
+pub struct StageSummary {
+    /// Name.
+    pub name: String,
+    /// Decay and feedback of each loop along the sequence, or why there are no chunks.
+    pub class: String,
+    /// Whether it runs at every token or once a sequence, and in which order.
+    pub runs: String,
+    /// Its kernels: `scan` and `step`, or `loop`.
+    pub kernels: &'static [&'static str],
 }
 
 /// Which schedules a program has.
 #[derive(Clone, Debug, Serialize)]
 pub struct Modes {
-    /// Whole sequences in chunks: `ready`, or the code of the diagnostic that refuses it.
+    /// Whole sequences in chunks: `ready`, `partly` if some stages run token by token, `absent` if all
+    /// do, or the code of the diagnostic that refuses the program.
     pub scan: String,
     /// One token at a time.
-    pub step: &'static str,
+    pub step: String,
     /// Gradients.
     pub backward: &'static str,
 }
 
 impl Summary {
-    /// Lifts the recurrence and looks at the loops that it needs.
-    pub fn of(recurrence: &Recurrence) -> Summary {
-        let lifted = sluice_passes::lift(recurrence, &uniform(recurrence, NOMINAL_EXTENT));
-        Summary {
-            classes: lifted.as_ref().map(classes).unwrap_or_default(),
-            modes: Modes { scan: status(&lifted), step: "ready", backward: "absent" },
-        }
+    /// Cuts the recurrence into stages and looks at the loops that they need.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`sluice_passes::stages`].
+    pub fn of(recurrence: &Recurrence) -> Result<Summary, Vec<Diagnostic>> {
+        let extents = uniform(recurrence, NOMINAL_EXTENT);
+        let staged = sluice_passes::stages(recurrence, &extents)?;
+        let stages = staged.stages.iter().map(|stage| StageSummary::of(stage, &extents));
+        let stages: Vec<StageSummary> = stages.collect::<Result<_, _>>()?;
+        let chunks = staged.stages.iter().filter(|stage| stage.form == Form::Chunks).count();
+        let scan = match chunks {
+            0 => "absent",
+            n if n < stages.len() => "partly",
+            _ => "ready",
+        };
+        let modes = Modes { scan: scan.to_owned(), step: "ready".to_owned(), backward: "absent" };
+        Ok(Summary { stages, modes })
+    }
+
+    /// What is known of a program that is refused.
+    pub fn refused(errors: &[Diagnostic]) -> Summary {
+        let code = errors.first().map_or(String::new(), |e| format!("refused, {}", e.code));
+        let modes = Modes { scan: code.clone(), step: code, backward: "absent" };
+        Summary { stages: Vec::new(), modes }
     }
 }
 
-fn status(lifted: &Result<Term, Vec<Diagnostic>>) -> String {
-    match lifted.as_ref().map_err(|errors| errors.first()) {
-        Err(Some(error)) => format!("refused, {}", error.code),
-        _ => "ready".to_owned(),
+impl StageSummary {
+    fn of(stage: &Stage, extents: &Extents) -> Result<StageSummary, Vec<Diagnostic>> {
+        let chunks = stage.form == Form::Chunks;
+        let term = chunks.then(|| sluice_passes::lift(&stage.recurrence, extents)).transpose()?;
+        Ok(StageSummary {
+            name: stage.recurrence.name.clone(),
+            class: class(stage, term.as_ref()),
+            runs: runs(stage),
+            kernels: if chunks { &["step", "scan"] } else { &["loop"] },
+        })
+    }
+}
+
+/// How often and in which order a stage runs.
+pub fn runs(stage: &Stage) -> String {
+    let recurrence = &stage.recurrence;
+    let order = recurrence.states.first().map_or(Order::Forward, |state| state.order);
+    let order = order.with(|dim| recurrence.dims[dim.0].name.as_str());
+    match (stage.runs, order) {
+        (Runs::Once, _) | (Runs::Tokens, Order::Forward) => stage.runs.to_string(),
+        (Runs::Tokens, order) => format!("{}, {order}", stage.runs),
+    }
+}
+
+/// What a stage is, in words; `term` is its sequence form if it has one.
+pub fn class(stage: &Stage, term: Option<&Term>) -> String {
+    match (&stage.form, term) {
+        (Form::Steps { class, .. }, _) => class.name().to_owned(),
+        (Form::Chunks, Some(term)) => classes(term).join(" + "),
+        (Form::Chunks, None) => "in chunks".to_owned(),
     }
 }
 
@@ -83,7 +142,8 @@ fn describe(term: &Term, core: &Core, transposed: bool) -> String {
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Modes { scan, step, backward } = &self.modes;
-        write!(f, "{}; ", self.classes.join(" + "))?;
+        let stages = self.stages.iter().map(|stage| stage.class.as_str());
+        write!(f, "{}; ", stages.collect::<Vec<_>>().join(", then "))?;
         write!(f, "scan {scan}, step {step}, backward {backward}")
     }
 }

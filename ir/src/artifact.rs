@@ -2,11 +2,12 @@
 
 use crate::dtype::Dtype;
 use crate::kernel::Order;
+use crate::staged::{Runs, StateLink};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// Version of the manifest's layout; a launcher refuses others.
-pub const MANIFEST_VERSION: u32 = 1;
+pub const MANIFEST_VERSION: u32 = 2;
 
 /// Everything that a launcher must know about the kernels of one program.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -21,8 +22,80 @@ pub struct Manifest {
     pub doc: Vec<String>,
     /// Sizes bound at build time.
     pub dims: BTreeMap<String, usize>,
+    /// The arrays of the caller, and those that pass from stage to stage.
+    pub arrays: Vec<ArrayInfo>,
+    /// What runs, one after another on one stream.
+    pub stages: Vec<StageInfo>,
+}
+
+/// One array of a program.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ArrayInfo {
+    /// Name, unique among the arrays; initial and final states share one.
+    pub name: String,
+    /// Who makes it.
+    pub role: ArrayRole,
+    /// What its outer axes are.
+    pub per: Per,
+    /// Element type in memory.
+    pub dtype: Dtype,
+    /// Its inner axes.
+    pub dims: Vec<usize>,
+    /// Whether the heads of a group share one row.
+    pub by_group: bool,
+    /// Documentation lines.
+    pub doc: Vec<String>,
+}
+
+/// Who makes an array.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ArrayRole {
+    /// The caller.
+    Input,
+    /// The program, for the caller.
+    Output,
+    /// The caller may give the value before the first token; the program makes the one after the last.
+    State,
+    /// A stage, for later ones; the launcher owns the memory.
+    Between,
+}
+
+/// The outer axes of an array.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Per {
+    /// `[tokens, heads or groups, dims..]`
+    Token,
+    /// `[heads or groups, dims..]`
+    Model,
+    /// `[sequences, heads, dims..]`
+    Sequence,
+}
+
+/// One pass over the tokens.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StageInfo {
+    /// Name of the stage.
+    pub name: String,
+    /// Over what its kernels run.
+    pub runs: Runs,
+    /// What it computes, in a few words.
+    pub class: String,
+    /// Where its states come from and go to. Its other params are arrays of their own names.
+    pub states: Vec<StateInfo>,
     /// Kernels that compute the same function; a launcher takes the first that allows the shape.
     pub variants: Vec<Variant>,
+}
+
+/// A state of a stage.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StateInfo {
+    /// Name of its params.
+    pub name: String,
+    /// Where the value before the first token comes from, and where the one after the last is kept.
+    #[serde(flatten)]
+    pub link: StateLink,
 }
 
 /// One kernel and how to launch it.
@@ -30,7 +103,7 @@ pub struct Manifest {
 pub struct Variant {
     /// Entry point.
     pub entry: String,
-    /// `scan` or `step`.
+    /// `scan`, `step` or `loop`.
     pub schedule: String,
     /// Target name.
     pub target: String,

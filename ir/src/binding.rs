@@ -3,11 +3,12 @@
 //! Every launcher (scalar code in this process, a GPU) passes dense arrays in the layout of
 //! [`crate::problem::Arrays`] and finds here what each parameter must look like.
 
-use crate::artifact::{ParamInfo, ParamRole};
+use crate::artifact::{ArrayRole, Manifest, ParamInfo, ParamRole, StageInfo};
 use crate::diagnostic::{Code, Diagnostic};
 use crate::dtype::Dtype;
 use crate::kernel::{Order, Param, ParamKind, Sharing};
 use crate::problem::{Array, Arrays, Problem};
+use crate::staged::From as Origin;
 
 /// The elements in memory order, little endian, each rounded as [`Dtype::round`] does.
 pub fn encode(dtype: Dtype, values: &[f64]) -> Vec<u8> {
@@ -74,6 +75,46 @@ pub fn check_launch(problem: &Problem, order: Order) -> Result<(), Diagnostic> {
     Err(Diagnostic::new(Code::BadArray, message).with_help(
         "pass sequences whose numbers of tokens are multiples of the columns, row after row",
     ))
+}
+
+/// Which memory stands behind a parameter of a stage.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Place {
+    /// The caller's array of this name; an initial state may be absent.
+    Given(String),
+    /// What a stage makes under this name.
+    Made(String),
+    /// None: nobody gives a value, or wants it.
+    Absent,
+}
+
+impl Manifest {
+    /// Which memory a parameter of a stage stands for.
+    pub fn place(&self, stage: &StageInfo, param: &ParamInfo) -> Place {
+        let link = || stage.states.iter().find(|s| s.name == param.name).map(|s| &s.link);
+        let name = param.name.clone();
+        match param.kind {
+            ParamRole::TokenOut => Place::Made(name),
+            ParamRole::TokenIn | ParamRole::ModelIn => {
+                let array = self.arrays.iter().find(|a| a.name == name);
+                match array.map(|a| a.role) {
+                    Some(ArrayRole::Output | ArrayRole::Between) => Place::Made(name),
+                    Some(ArrayRole::Input | ArrayRole::State) | None => Place::Given(name),
+                }
+            }
+            ParamRole::StateIn => match link().map(|l| &l.from) {
+                Some(Origin::Last(array)) => Place::Made(array.clone()),
+                Some(Origin::Initial(state)) => Place::Given(state.clone()),
+                Some(Origin::Declared) => Place::Absent,
+                None => Place::Given(name),
+            },
+            ParamRole::StateOut => match link().map(|l| &l.to) {
+                Some(Some(array)) => Place::Made(array.clone()),
+                Some(None) => Place::Absent,
+                None => Place::Made(name),
+            },
+        }
+    }
 }
 
 impl ParamInfo {

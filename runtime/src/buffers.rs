@@ -1,70 +1,99 @@
-//! Arrays in device memory as the arguments of an entry point.
+//! Arrays in device memory as the arguments of entry points.
 
 use crate::device::{Device, failed};
-use cudarc::driver::{CudaFunction, CudaSlice, DriverError, LaunchConfig, PushKernelArg};
-use sluice_ir::artifact::{ParamInfo, Variant};
-use sluice_ir::binding;
+use crate::program::Loaded;
+use cudarc::driver::{CudaSlice, DriverError, LaunchConfig, PushKernelArg};
+use sluice_ir::artifact::ParamInfo;
+use sluice_ir::binding::{self, Place};
 use sluice_ir::diagnostic::{Code, Diagnostic};
 use sluice_ir::problem::{Arrays, Problem};
+use std::collections::BTreeMap;
 
-/// Everything that one launch reads and writes.
+/// Everything that one run of a program reads and writes.
 pub(crate) struct Buffers {
-    /// One for each param; none for an initial state that is not given.
-    params: Vec<Option<CudaSlice<u8>>>,
-    cu_seqlens: CudaSlice<i64>,
+    /// One for each place; none for an initial state that is not given.
+    arrays: BTreeMap<Place, CudaSlice<u8>>,
+    /// Where each made array's elements and extents are described.
+    made: BTreeMap<Place, (ParamInfo, Problem)>,
+    /// What each stage runs over, and its token offsets.
+    problems: Vec<(Problem, CudaSlice<i64>)>,
 }
 
 impl Buffers {
-    /// Uploads the inputs, rounded to the dtypes of their params; outputs become NaN.
+    /// Uploads the inputs of a program, rounded to the dtypes of their params; what its stages make
+    /// becomes NaN. `stages` holds the variant chosen for each stage.
     pub(crate) fn upload(
         device: &Device,
-        variant: &Variant,
+        stages: &[&Loaded],
         problem: &Problem,
         arrays: &Arrays,
     ) -> Result<Self, Diagnostic> {
-        binding::check_launch(problem, variant.order)?;
-        let mut params = Vec::with_capacity(variant.params.len());
-        for param in &variant.params {
-            check_alignment(param, problem)?;
-            let bytes = match param.is_output() {
-                true => Some(param.poison(problem)),
-                false => param.input(problem, arrays)?,
-            };
-            params.push(bytes.map(|b| upload_bytes(device, b)).transpose()?);
+        let mut buffers =
+            Self { arrays: BTreeMap::new(), made: BTreeMap::new(), problems: Vec::new() };
+        for stage in stages {
+            let seen = stage.runs.problem(problem);
+            binding::check_launch(&seen, stage.variant.order)?;
+            for (param, place) in &stage.params {
+                check_alignment(param, &seen)?;
+                if buffers.arrays.contains_key(place) || *place == Place::Absent {
+                    continue;
+                }
+                let bytes = match param.is_output() {
+                    true => Some(param.poison(&seen)),
+                    false => param.input(&seen, arrays)?,
+                };
+                if let Some(bytes) = bytes {
+                    buffers.arrays.insert(place.clone(), upload_bytes(device, bytes)?);
+                }
+                if param.is_output() {
+                    buffers.made.insert(place.clone(), (param.clone(), seen.clone()));
+                }
+            }
+            let offsets: Vec<i64> = seen.cu_seqlens.iter().map(|n| *n as i64).collect();
+            let offsets =
+                device.stream.clone_htod(&offsets).map_err(|e| failed("upload offsets", e))?;
+            buffers.problems.push((seen, offsets));
         }
-        let offsets: Vec<i64> = problem.cu_seqlens.iter().map(|n| *n as i64).collect();
-        let cu_seqlens =
-            device.stream.clone_htod(&offsets).map_err(|e| failed("upload offsets", e))?;
         // Copies are queued: the host's arrays must live until they are done.
         device.stream.synchronize().map_err(|e| failed("upload the inputs", e))?;
-        Ok(Self { params, cu_seqlens })
+        Ok(buffers)
     }
 
-    /// Bytes of all params.
+    /// Bytes of all arrays.
     pub(crate) fn bytes(&self) -> usize {
-        self.params.iter().flatten().map(CudaSlice::len).sum()
+        self.arrays.values().map(CudaSlice::len).sum()
     }
 
-    /// Makes the outputs NaN again.
-    pub(crate) fn poison(&mut self, device: &Device, variant: &Variant) -> Result<(), Diagnostic> {
-        for (param, buffer) in variant.params.iter().zip(&mut self.params) {
-            if let (true, Some(buffer)) = (param.is_output(), buffer) {
-                let nan = vec![0xffu8; buffer.len()];
-                let copied = device.stream.memcpy_htod(&nan, buffer);
-                let done = copied.and_then(|()| device.stream.synchronize());
-                done.map_err(|e| failed(&format!("reset `{}`", param.name), e))?;
-            }
+    /// Bytes of the arrays for which `counts` holds.
+    pub(crate) fn bytes_of(&self, counts: impl Fn(&Place) -> bool) -> usize {
+        self.arrays.iter().filter(|(place, _)| counts(place)).map(|(_, a)| a.len()).sum()
+    }
+
+    /// Makes NaN again of what the stages made.
+    pub(crate) fn poison(&mut self, device: &Device) -> Result<(), Diagnostic> {
+        for (place, (param, _)) in &self.made {
+            let buffer = self.arrays.get_mut(place).expect("what is made has memory");
+            let nan = vec![0xffu8; buffer.len()];
+            let copied = device.stream.memcpy_htod(&nan, buffer);
+            let done = copied.and_then(|()| device.stream.synchronize());
+            done.map_err(|e| failed(&format!("reset `{}`", param.name), e))?;
         }
         Ok(())
     }
 
-    /// Queues one launch.
-    pub(crate) fn launch(
-        &mut self,
+    /// Queues one launch of each stage.
+    pub(crate) fn launch(&self, device: &Device, stages: &[&Loaded]) -> Result<(), DriverError> {
+        stages.iter().zip(&self.problems).try_for_each(|(stage, (problem, offsets))| {
+            self.launch_stage(device, stage, problem, offsets)
+        })
+    }
+
+    fn launch_stage(
+        &self,
         device: &Device,
-        function: &CudaFunction,
-        variant: &Variant,
+        stage: &Loaded,
         problem: &Problem,
+        offsets: &CudaSlice<i64>,
     ) -> Result<(), DriverError> {
         let instances = problem.sequences() * problem.heads;
         if instances == 0 {
@@ -72,11 +101,11 @@ impl Buffers {
         }
         let narrow = |n: usize| u32::try_from(n).expect("grid and block fit 32 bits");
         let null = 0u64;
-        let strides: Vec<_> = variant.params.iter().map(|p| p.strides(problem)).collect();
+        let strides: Vec<_> = stage.params.iter().map(|(p, _)| p.strides(problem)).collect();
         let (heads, groups) = (narrow(problem.heads), narrow(problem.groups));
-        let mut launch = device.stream.launch_builder(function);
-        for (buffer, strides) in self.params.iter_mut().zip(&strides) {
-            match buffer {
+        let mut launch = device.stream.launch_builder(&stage.function);
+        for ((_, place), strides) in stage.params.iter().zip(&strides) {
+            match self.arrays.get(place) {
                 Some(buffer) => launch.arg(buffer),
                 None => launch.arg(&null),
             };
@@ -84,34 +113,43 @@ impl Buffers {
                 launch.arg(stride);
             }
         }
-        launch.arg(&self.cu_seqlens).arg(&heads).arg(&groups);
+        launch.arg(offsets).arg(&heads).arg(&groups);
         let config = LaunchConfig {
-            grid_dim: (narrow(instances), narrow(variant.grid_y), 1),
-            block_dim: (narrow(variant.threads), 1, 1),
-            shared_mem_bytes: narrow(variant.shared_bytes),
+            grid_dim: (narrow(instances), narrow(stage.variant.grid_y), 1),
+            block_dim: (narrow(stage.variant.threads), 1, 1),
+            shared_mem_bytes: narrow(stage.variant.shared_bytes),
         };
         // SAFETY: the arguments are those that the manifest lists for the entry point, and every
-        // buffer has the extents that strides, offsets and heads describe.
+        // buffer has the extents that strides, offsets and heads describe. Launches of one stream
+        // run in order, and nothing else reads or writes the buffers meanwhile.
         unsafe { launch.launch(config) }.map(|_| ())
     }
 
-    /// Waits for the launch, and downloads the bytes of the outputs; none for inputs.
+    /// Waits for the launches, and downloads the bytes of what the stages made where `wanted` says so.
     pub(crate) fn download(
         &self,
         device: &Device,
-        variant: &Variant,
-    ) -> Result<Vec<Option<Vec<u8>>>, Diagnostic> {
-        let run = |e| failed(&format!("run `{}`", variant.entry), e);
-        device.stream.synchronize().map_err(run)?;
-        let mut downloaded = Vec::with_capacity(self.params.len());
-        for (param, buffer) in variant.params.iter().zip(&self.params) {
-            let output = buffer.as_ref().filter(|_| param.is_output());
-            let bytes = output.map(|b| device.stream.clone_dtoh(b)).transpose();
+        wanted: impl Fn(&Place) -> bool,
+    ) -> Result<BTreeMap<Place, Vec<u8>>, Diagnostic> {
+        device.stream.synchronize().map_err(|e| failed("run the program", e))?;
+        let mut downloaded = BTreeMap::new();
+        for (place, (param, _)) in self.made.iter().filter(|(place, _)| wanted(place)) {
             let trouble = |e| failed(&format!("download `{}`", param.name), e);
-            downloaded.push(bytes.map_err(trouble)?);
+            let bytes = device.stream.clone_dtoh(&self.arrays[place]).map_err(trouble)?;
+            downloaded.insert(place.clone(), bytes);
         }
-        device.stream.synchronize().map_err(run)?;
+        device.stream.synchronize().map_err(|e| failed("run the program", e))?;
         Ok(downloaded)
+    }
+
+    /// The arrays of downloaded bytes by name.
+    pub(crate) fn decoded(&self, downloaded: &BTreeMap<Place, Vec<u8>>) -> Arrays {
+        let decode = |(place, bytes): (&Place, &Vec<u8>)| {
+            let (param, problem) = &self.made[place];
+            let array = param.output(problem, &bytes[..param.bytes(problem)]);
+            (param.name.clone(), array)
+        };
+        downloaded.iter().map(decode).collect()
     }
 }
 

@@ -5,9 +5,11 @@ use crate::device::{Device, failed};
 use cudarc::driver::CudaFunction;
 use cudarc::driver::sys::CUfunction_attribute_enum as Attribute;
 use cudarc::nvrtc::Ptx;
-use sluice_ir::artifact::{MANIFEST_VERSION, Manifest, Variant};
+use sluice_ir::artifact::{ArrayRole, MANIFEST_VERSION, Manifest, ParamInfo, StageInfo, Variant};
+use sluice_ir::binding::Place;
 use sluice_ir::diagnostic::{Code, Diagnostic};
 use sluice_ir::problem::{Arrays, Problem};
+use sluice_ir::staged::Runs;
 use std::fs;
 use std::path::Path;
 
@@ -19,13 +21,17 @@ const MANIFEST: &str = "manifest.json";
 pub struct Program {
     pub(crate) device: Device,
     manifest: Manifest,
-    variants: Vec<Loaded>,
+    /// The loaded variants of each stage.
+    stages: Vec<Vec<Loaded>>,
 }
 
-/// A variant with its code on the device.
+/// A variant of a stage with its code on the device.
 #[derive(Debug)]
 pub(crate) struct Loaded {
     pub(crate) variant: Variant,
+    pub(crate) runs: Runs,
+    /// The parameters under the names of their arrays, and where those are.
+    pub(crate) params: Vec<(ParamInfo, Place)>,
     pub(crate) function: CudaFunction,
 }
 
@@ -35,28 +41,38 @@ impl Program {
     ///
     /// # Errors
     ///
-    /// [`Code::File`] and [`Code::BadManifest`] for the folder, [`Code::NoDevice`] if no variant is
-    /// for this GPU, [`Code::OldDriver`] and [`Code::ToolFailed`] from the driver.
+    /// [`Code::File`] and [`Code::BadManifest`] for the folder, [`Code::NoDevice`] if no variant of
+    /// some stage is for this GPU, [`Code::OldDriver`] and [`Code::ToolFailed`] from the driver.
     pub fn load(device: &Device, folder: &Path) -> Result<Program, Diagnostic> {
         let manifest = read_manifest(&folder.join(MANIFEST))?;
-        let mut variants = Vec::new();
-        for variant in &manifest.variants {
-            if let Some(function) = load_variant(device, folder, variant)? {
-                variants.push(Loaded { variant: variant.clone(), function });
+        let mut stages = Vec::with_capacity(manifest.stages.len());
+        for stage in &manifest.stages {
+            let mut variants = Vec::new();
+            for variant in &stage.variants {
+                if let Some(function) = load_variant(device, folder, variant)? {
+                    let params = variant.params.iter().map(|p| bound(&manifest, stage, p));
+                    variants.push(Loaded {
+                        variant: variant.clone(),
+                        runs: stage.runs,
+                        params: params.collect(),
+                        function,
+                    });
+                }
             }
+            if variants.is_empty() {
+                let targets: Vec<_> = stage.variants.iter().map(|v| v.target.as_str()).collect();
+                let message = format!(
+                    "`{}` was built for {}, which {} cannot run",
+                    stage.name,
+                    targets.join(", "),
+                    device.describe()
+                );
+                return Err(Diagnostic::new(Code::NoDevice, message)
+                    .with_help("build it with `--target` for this GPU"));
+            }
+            stages.push(variants);
         }
-        if variants.is_empty() {
-            let targets: Vec<_> = manifest.variants.iter().map(|v| v.target.as_str()).collect();
-            let message = format!(
-                "`{}` was built for {}, which {} cannot run",
-                manifest.program,
-                targets.join(", "),
-                device.describe()
-            );
-            return Err(Diagnostic::new(Code::NoDevice, message)
-                .with_help("build it with `--target` for this GPU"));
-        }
-        Ok(Program { device: device.clone(), manifest, variants })
+        Ok(Program { device: device.clone(), manifest, stages })
     }
 
     /// The manifest as read.
@@ -64,14 +80,28 @@ impl Program {
         &self.manifest
     }
 
-    /// Entry points of the loaded variants that allow the problem, in order of preference.
+    /// Entry points that together try every loaded variant that allows the problem, those preferred
+    /// first: a run with one of them takes the preferred variants of all other stages.
     pub fn variants_for(&self, problem: &Problem) -> Vec<&str> {
-        let allowed = self.variants.iter().filter(|l| allows(&l.variant, problem));
-        allowed.map(|l| l.variant.entry.as_str()).collect()
+        let mut tried = Vec::new();
+        let mut entries = Vec::new();
+        for stage in &self.stages {
+            for loaded in stage.iter().filter(|l| l.allows(problem)) {
+                let entry = loaded.variant.entry.as_str();
+                let Ok(chosen) = self.choose(problem, Some(entry)) else { continue };
+                let chosen: Vec<_> = chosen.iter().map(|l| l.variant.entry.as_str()).collect();
+                if !tried.contains(&chosen) {
+                    tried.push(chosen);
+                    entries.push(entry);
+                }
+            }
+        }
+        entries
     }
 
     /// Runs the program and returns its outputs and final states by name. `variant` is an entry
-    /// point or a schedule; without one the first that allows the problem is taken. Inputs are
+    /// point or a schedule, taken by every stage that has it; each other stage takes the first variant
+    /// that allows the problem. Inputs are
     /// rounded to the dtypes of their params; an element that the kernel does not write is NaN.
     ///
     /// # Errors
@@ -109,13 +139,13 @@ impl Program {
         variant: Option<&str>,
         runs: usize,
     ) -> Result<(Arrays, bool), Diagnostic> {
-        let Loaded { variant, function } = self.choose(problem, variant)?;
-        let mut buffers = Buffers::upload(&self.device, variant, problem, arrays)?;
+        let stages = self.choose(problem, variant)?;
+        let mut buffers = Buffers::upload(&self.device, &stages, problem, arrays)?;
         let mut run = || {
-            let launched = buffers.launch(&self.device, function, variant, problem);
-            launched.map_err(|e| failed(&format!("launch `{}`", variant.entry), e))?;
-            let bytes = buffers.download(&self.device, variant)?;
-            buffers.poison(&self.device, variant)?;
+            let launched = buffers.launch(&self.device, &stages);
+            launched.map_err(|e| failed(&format!("launch `{}`", self.manifest.program), e))?;
+            let bytes = buffers.download(&self.device, |place| self.is_result(place))?;
+            buffers.poison(&self.device)?;
             Ok(bytes)
         };
         let first = run()?;
@@ -123,36 +153,64 @@ impl Program {
         for _ in 1..runs {
             same &= run()? == first;
         }
-        let mut outputs = Arrays::new();
-        for (param, bytes) in variant.params.iter().zip(&first) {
-            if let Some(bytes) = bytes {
-                let array = param.output(problem, &bytes[..param.bytes(problem)]);
-                outputs.insert(param.name.clone(), array);
-            }
-        }
-        Ok((outputs, same))
+        Ok((buffers.decoded(&first), same))
     }
 
-    /// The variant of a name, or the first that allows the problem.
+    /// Whether the caller gets what is made at a place.
+    pub(crate) fn is_result(&self, place: &Place) -> bool {
+        let Place::Made(name) = place else { return false };
+        let array = self.manifest.arrays.iter().find(|array| array.name == *name);
+        array.is_some_and(|array| array.role != ArrayRole::Between)
+    }
+
+    /// For each stage the variant of a name, or the first that allows the problem.
     pub(crate) fn choose(
         &self,
         problem: &Problem,
         name: Option<&str>,
-    ) -> Result<&Loaded, Diagnostic> {
-        let fits = |l: &&Loaded| match name {
-            Some(name) => l.variant.entry == name || l.variant.schedule == name,
-            None => allows(&l.variant, problem),
-        };
-        self.variants.iter().find(fits).ok_or_else(|| {
-            let there: Vec<_> = self.variants.iter().map(|l| l.variant.entry.as_str()).collect();
-            let what = name.map_or("that allows this length".to_owned(), |n| format!("`{n}`"));
-            Diagnostic::new(
-                Code::BadBinding,
-                format!("`{}` has no variant {what}", self.manifest.program),
-            )
-            .with_help(format!("it has {}", there.join(", ")))
-        })
+    ) -> Result<Vec<&Loaded>, Diagnostic> {
+        let named =
+            |l: &&Loaded| name.is_some_and(|n| l.variant.entry == n || l.variant.schedule == n);
+        let mut found = name.is_none();
+        let mut chosen = Vec::with_capacity(self.stages.len());
+        for stage in &self.stages {
+            let wanted = stage.iter().find(named);
+            found |= wanted.is_some();
+            match wanted.or_else(|| stage.iter().find(|l| l.allows(problem))) {
+                Some(loaded) => chosen.push(loaded),
+                None => return Err(self.no_variant("that allows this length")),
+            }
+        }
+        if found {
+            Ok(chosen)
+        } else {
+            Err(self.no_variant(&format!("`{}`", name.unwrap_or_default())))
+        }
     }
+
+    fn no_variant(&self, what: &str) -> Diagnostic {
+        let all = self.stages.iter().flatten();
+        let there: Vec<_> = all.map(|l| l.variant.entry.as_str()).collect();
+        let message = format!("`{}` has no variant {what}", self.manifest.program);
+        Diagnostic::new(Code::BadBinding, message).with_help(format!("it has {}", there.join(", ")))
+    }
+}
+
+impl Loaded {
+    /// Whether the variant is meant for a problem of the program.
+    fn allows(&self, problem: &Problem) -> bool {
+        allows(&self.variant, &self.runs.problem(problem))
+    }
+}
+
+/// A parameter under the name of its array, and where that is.
+fn bound(manifest: &Manifest, stage: &StageInfo, param: &ParamInfo) -> (ParamInfo, Place) {
+    let place = manifest.place(stage, param);
+    let mut param = param.clone();
+    if let Place::Given(name) | Place::Made(name) = &place {
+        param.name.clone_from(name);
+    }
+    (param, place)
 }
 
 /// Whether a variant is meant for sequences as long as the longest of a problem.
@@ -222,7 +280,7 @@ mod tests {
     #[test]
     fn other_manifest_versions_are_refused_before_their_content() {
         let error = parse_manifest(r#"{"manifest_version": 99, "unknown": []}"#);
-        assert_eq!(error, Err("manifest version 99, this launcher reads 1".to_owned()));
+        assert_eq!(error, Err("manifest version 99, this launcher reads 2".to_owned()));
         assert!(parse_manifest("{}").is_err_and(|e| e.contains("version none")));
         assert!(parse_manifest("no json").is_err());
     }

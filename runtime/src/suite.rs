@@ -107,11 +107,11 @@ pub struct Timing {
     pub max_us: f64,
     /// Samples; each is the mean of a graph's launches.
     pub samples: usize,
-    /// Launches in a graph.
+    /// Launches of the whole program in a graph.
     pub launches: usize,
     /// Sets of buffers used in turn, together larger than the cache if memory allows.
     pub sets: usize,
-    /// Bytes of all arrays of one launch.
+    /// Bytes of all inputs and results, once.
     pub bytes: usize,
 }
 

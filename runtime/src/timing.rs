@@ -6,6 +6,7 @@ use crate::device::failed;
 use crate::suite::Timing;
 use cudarc::driver::sys::{CUevent_flags, CUgraphInstantiate_flags, CUstreamCaptureMode};
 use cudarc::driver::{CudaGraph, DriverError};
+use sluice_ir::binding::Place;
 use sluice_ir::diagnostic::{Code, Diagnostic};
 use sluice_ir::problem::{Arrays, Problem};
 
@@ -31,9 +32,9 @@ impl Program {
         variant: Option<&str>,
         samples: usize,
     ) -> Result<Timing, Diagnostic> {
-        let loaded = self.choose(problem, variant)?;
+        let stages = self.choose(problem, variant)?;
         let device = &self.device;
-        let new_set = || Buffers::upload(device, &loaded.variant, problem, arrays);
+        let new_set = || Buffers::upload(device, &stages, problem, arrays);
         let mut sets = vec![new_set()?];
         let bytes = sets[0].bytes();
         let wanted = (CACHES * device.cache_bytes()?).div_ceil(bytes.max(1)) + 1;
@@ -43,10 +44,8 @@ impl Program {
         }
         let count = sets.len();
         let launches = LAUNCHES.next_multiple_of(count);
-        let trouble = |e: DriverError| failed(&format!("time `{}`", loaded.variant.entry), e);
-        let mut once = |set: usize| {
-            sets[set].launch(device, &loaded.function, &loaded.variant, problem).map_err(trouble)
-        };
+        let trouble = |e: DriverError| failed(&format!("time `{}`", self.manifest().program), e);
+        let once = |set: usize| sets[set].launch(device, &stages).map_err(trouble);
         once(0)?;
         device.stream.synchronize().map_err(trouble)?;
         let mode = CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL;
@@ -54,7 +53,7 @@ impl Program {
         let queued = (0..launches).try_for_each(|i| once(i % count));
         let graph = device.stream.end_capture(CUgraphInstantiate_flags(0)).map_err(trouble)?;
         queued?;
-        let graph = graph.ok_or_else(|| nothing_to_time(&loaded.variant.entry))?;
+        let graph = graph.ok_or_else(|| nothing_to_time(&self.manifest().program))?;
         let mut times = Vec::with_capacity(samples);
         for _ in 0..samples.max(1) + 1 {
             let ms = self.replay(&graph).map_err(trouble)?;
@@ -70,7 +69,7 @@ impl Program {
             samples: times.len(),
             launches,
             sets: count,
-            bytes,
+            bytes: sets[0].bytes_of(|p| matches!(p, Place::Given(_)) || self.is_result(p)),
         })
     }
 

@@ -1,4 +1,4 @@
-//! Every stage of every program agrees with the step evaluator in f64.
+//! Every form of every program agrees with the step evaluator in f64.
 
 use crate::{cases, trial};
 use libtest_mimic::{Failed, Trial};
@@ -26,8 +26,8 @@ fn check(recurrence: &Recurrence) -> Result<(), Failed> {
         .flat_map(|case| case.checks.iter().map(move |check| (case.shape, check)))
         .filter(|(_, check)| !check.passed)
         .map(|(shape, check)| {
-            let (stage, array) = (&check.stage, &check.array);
-            format!("{shape}: {array} of {stage}: {:.1e} > {:.0e}", check.relative_rms, check.bound)
+            let (form, array) = (&check.form, &check.array);
+            format!("{shape}: {array} of {form}: {:.1e} > {:.0e}", check.relative_rms, check.bound)
         })
         .collect();
     if failures.is_empty() { Ok(()) } else { Err(failures.join("\n").into()) }

@@ -38,10 +38,11 @@ fn check(text: &str, recurrence: &Recurrence, target: &'static Target) -> Result
         ptxas: Some(&ptxas),
     };
     let package = compile(text, &options, &mut |_, _| {}).map_err(|e| format!("{e:?}"))?;
-    if package.manifest.variants.is_empty() {
+    let stages = &package.manifest.stages;
+    if stages.is_empty() || stages.iter().any(|stage| stage.variants.is_empty()) {
         return Err("no kernel was emitted".into());
     }
-    for variant in &package.manifest.variants {
+    for variant in stages.iter().flat_map(|stage| &stage.variants) {
         let spilled = variant.spill_bytes.ok_or("ptxas reported nothing")?;
         if spilled > MOST_SPILLED {
             return Err(format!("{} spills {spilled} bytes", variant.entry).into());

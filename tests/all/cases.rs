@@ -8,7 +8,6 @@ use sluice::{Options, extents, schedule};
 use sluice_ir::dtype::Dtype;
 use sluice_ir::step::Recurrence;
 use sluice_ir::target::{TARGETS, Target};
-use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -69,8 +68,9 @@ fn dtypes(text: &str, recurrence: &Recurrence) -> Result<(), Failed> {
             };
             let scheduled = schedule(text, &options, &mut |_, _| {});
             let scheduled = scheduled.map_err(|e| format!("{dtype} of size {size}: {e:?}"))?;
-            let vectors = scheduled.kernels.gpu.iter().flat_map(|kernel| &kernel.params);
-            assert!(vectors.into_iter().any(|param| param.dtype == dtype), "no array of {dtype}");
+            let kernels = scheduled.plan.kernels.iter().flat_map(|stage| stage.gpu());
+            let mut vectors = kernels.flat_map(|kernel| &kernel.params);
+            assert!(vectors.any(|param| param.dtype == dtype), "no array of {dtype}");
         }
     }
     Ok(())
@@ -85,7 +85,8 @@ fn check(path: &Path, snapshot: &Path) -> Result<(), Failed> {
     snapshot::check(snapshot, &report)
 }
 
-/// The stages after the syntax tree, whose text is the source.
+/// The stages after the syntax tree, whose text is the source, and without the cut into stages where
+/// it is the step form again.
 fn stages(text: &str, recurrence: &Recurrence) -> Result<String, Failed> {
     let options = Options {
         recurrence: Some(&recurrence.name),
@@ -95,12 +96,13 @@ fn stages(text: &str, recurrence: &Recurrence) -> Result<String, Failed> {
         chunks: CHUNKS,
         ptxas: None,
     };
-    let mut report = String::new();
-    schedule(text, &options, &mut |stage, value| {
-        if stage != "ast" {
-            writeln!(report, "-- {stage}\n{value}").expect("writing to a string");
-        }
+    let mut shown = Vec::new();
+    let scheduled = schedule(text, &options, &mut |stage, value| {
+        shown.push((stage, value.to_string()));
     })
     .map_err(|e| format!("{e:?}"))?;
-    Ok(report)
+    let whole = scheduled.plan.kernels.len() == 1;
+    shown.retain(|(stage, _)| *stage != "ast" && !(whole && *stage == "staged"));
+    let sections = shown.into_iter().map(|(stage, value)| format!("-- {stage}\n{value}\n"));
+    Ok(sections.collect())
 }

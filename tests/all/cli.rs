@@ -295,8 +295,9 @@ fn package(folder: &Folder) {
     let manifest: sluice_ir::artifact::Manifest =
         serde_json::from_str(&text).expect("the manifest follows its own schema");
     assert_eq!(manifest.program, "linear_attention");
-    assert!(!manifest.variants.is_empty());
-    for file in manifest.variants.iter().flat_map(|v| v.ptx.iter().chain(&v.cubin)) {
+    let variants: Vec<_> = manifest.stages.iter().flat_map(|stage| &stage.variants).collect();
+    assert!(!variants.is_empty());
+    for file in variants.iter().flat_map(|v| v.ptx.iter().chain(&v.cubin)) {
         assert!(folder.path("out").join(file).is_file(), "{file} was not written");
     }
 }

@@ -48,7 +48,7 @@ fn refusals(text: &str) -> Vec<Diagnostic> {
         Err(errors) => return errors,
     };
     all.iter()
-        .filter_map(|recurrence| sluice_passes::lift(recurrence, &uniform(recurrence, 16)).err())
+        .filter_map(|recurrence| sluice_passes::stages(recurrence, &uniform(recurrence, 16)).err())
         .flatten()
         .collect()
 }

@@ -3,6 +3,7 @@
 use crate::draft::*;
 use sluice_backends::package::{Header, header};
 use sluice_backends::scalar::{Options, Precision, WORKSPACE_ALIGN, object};
+use sluice_ir::artifact::{ArrayInfo, ArrayRole, Per};
 use sluice_ir::kernel::*;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -39,9 +40,19 @@ fn header_text(order: Order) -> String {
     let doc = ["Leaky sums. */ #error".to_owned()];
     let dims = BTreeMap::from([("V".to_owned(), 3)]);
     let made = object(&kernel, Options::exact(Precision::F32)).expect("the host has code");
+    let weight = ArrayInfo {
+        name: "while".to_owned(),
+        role: ArrayRole::Input,
+        per: Per::Model,
+        dtype: Dtype::F32,
+        dims: vec![],
+        by_group: false,
+        doc: vec![" What is kept. */".to_owned()],
+    };
     let about = Header {
         doc: &doc,
         dims: &dims,
+        arrays: &[weight],
         workspace_bytes: made.workspace_bytes,
         workspace_align: WORKSPACE_ALIGN,
     };
@@ -101,7 +112,7 @@ fn the_header_declares_every_parameter() {
         " * Built for V = 3.",
         "    const uint16_t *x, /* in: bf16 [tokens, heads, 3] */",
         "    int64_t x_token_stride, int64_t x_head_stride,",
-        "    const float *while_, /* in: f32 [heads] */",
+        "    const float *while_, /* in: f32 [heads]; What is kept. * / */",
         "    float *y, /* out: f32 [tokens, heads, 3] */",
         "    const float *S_initial, /* in: f32 [sequences, heads, 3] */",
         "    float *S_final, /* out: f32 [sequences, heads, 3] */",

@@ -38,6 +38,7 @@ pub(super) struct Arguments {
 enum Stage {
     Ast,
     Step,
+    Staged,
     Sequence,
     Chunked,
     Kernels,
@@ -125,7 +126,7 @@ fn report(
     }
     let total: Duration = times.iter().map(|(_, time)| *time).sum();
     writeln!(out, "{:<10} {:>8.1} ms", "total", 1e3 * total.as_secs_f64())?;
-    for variant in &package.manifest.variants {
+    for variant in package.manifest.stages.iter().flat_map(|stage| &stage.variants) {
         write!(
             out,
             "{} for {}: {} an iteration, {} threads, {} bytes of shared memory",

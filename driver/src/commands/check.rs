@@ -1,10 +1,9 @@
 //! `sluice check`: parses, types and classifies a program.
 
 use super::Failure;
-use sluice::extents::uniform;
 use sluice::program::recurrences;
 use sluice::source::Source;
-use sluice::summary::{NOMINAL_EXTENT, Summary};
+use sluice::summary::Summary;
 use std::io::Write;
 
 /// Parses, types and classifies every recurrence of a file.
@@ -17,21 +16,20 @@ pub(super) struct Arguments {
 
 pub(super) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<(), Failure> {
     let source = Source::find(&arguments.program)?;
-    let checked = recurrences(&source.text).and_then(|all| {
-        let refusals: Vec<_> = all
-            .iter()
-            .filter_map(|r| sluice_passes::lift(r, &uniform(r, NOMINAL_EXTENT)).err())
-            .flatten()
-            .collect();
-        if refusals.is_empty() { Ok(all) } else { Err(refusals) }
-    });
-    match checked {
-        Ok(all) => {
-            for recurrence in &all {
-                writeln!(out, "{}: {}", recurrence.name, Summary::of(recurrence))?;
-            }
-            Ok(())
+    let failure = |errors| Failure::User(errors, Some(source.clone()));
+    let all = recurrences(&source.text).map_err(failure)?;
+    let (mut summaries, mut refusals) = (Vec::new(), Vec::new());
+    for recurrence in &all {
+        match Summary::of(recurrence) {
+            Ok(summary) => summaries.push((&recurrence.name, summary)),
+            Err(errors) => refusals.extend(errors),
         }
-        Err(errors) => Err(Failure::User(errors, Some(source))),
     }
+    if !refusals.is_empty() {
+        return Err(failure(refusals));
+    }
+    for (name, summary) in summaries {
+        writeln!(out, "{name}: {summary}")?;
+    }
+    Ok(())
 }

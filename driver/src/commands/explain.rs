@@ -1,8 +1,9 @@
 //! `sluice explain`: the derivation of a program's kernels and what they cost.
 
 use super::{ExtentArguments, Failure, ProgramArguments, TargetArguments};
+use clap::ValueEnum;
 use sluice::error_index;
-use sluice::explain::explain;
+use sluice::explain::{self, Explanation};
 use sluice::extents::{self, Extents};
 use sluice::kernels::chunk_lengths;
 use sluice::summary::NOMINAL_EXTENT;
@@ -25,9 +26,19 @@ pub(super) struct Arguments {
     /// Tokens of a chunk, 16, 32 or 64; else the longest that fits the target.
     #[arg(long, value_name = "TOKENS")]
     chunk: Option<usize>,
-    /// Prints JSON.
-    #[arg(long)]
+    /// How it is written.
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
+    /// Prints JSON: `--format json`.
+    #[arg(long, conflicts_with = "format")]
     json: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    Text,
+    Md,
+    Json,
 }
 
 pub(super) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<(), Failure> {
@@ -39,15 +50,21 @@ pub(super) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<(), Fail
     let (dtype, target) = (arguments.target.dtype()?, arguments.target.target()?);
     let explanation = sized(&recurrence, &arguments.extents.given()).and_then(|extents| {
         let build = Build { extents: &extents, dtype, compute: Dtype::F32, target };
-        explain(&recurrence, &build, chunks)
+        explain::explain(&recurrence, &build, chunks)
     });
     let explanation = explanation.map_err(|errors| Failure::User(errors, Some(source)))?;
-    if arguments.json {
-        serde_json::to_writer_pretty(&mut *out, &explanation).map_err(std::io::Error::from)?;
-        Ok(writeln!(out)?)
-    } else {
-        Ok(write!(out, "{explanation}")?)
-    }
+    let format = match arguments.format {
+        Format::Json => return json(&explanation, out),
+        _ if arguments.json => return json(&explanation, out),
+        Format::Text => explain::Format::Text,
+        Format::Md => explain::Format::Markdown,
+    };
+    Ok(write!(out, "{}", explanation.document(format))?)
+}
+
+fn json(explanation: &Explanation, out: &mut dyn Write) -> Result<(), Failure> {
+    serde_json::to_writer_pretty(&mut *out, explanation).map_err(std::io::Error::from)?;
+    Ok(writeln!(out)?)
 }
 
 /// The sizes given, and nominal ones for what is left open.

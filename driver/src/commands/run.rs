@@ -62,7 +62,7 @@ pub(super) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<(), Fail
     };
     let spinner = progress::spinner();
     spinner.set_message("running");
-    let results = execute(&recurrence, &problem, &inputs, engine)
+    let (results, scans) = execute(&recurrence, &problem, &inputs, engine)
         .map_err(|e| Failure::User(e, Some(source)))?;
     npz::write(&arguments.output, &results, dtype)?;
     if !arguments.check {
@@ -72,7 +72,7 @@ pub(super) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<(), Fail
     let mut passed = true;
     writeln!(out, "compared with the step of `{}`, evaluated in f64", recurrence.name)?;
     for error in errors(&recurrence, &problem, &want, &results) {
-        let bound = tolerance(engine.dtype(), error.tokens, error.kind);
+        let bound = tolerance(engine.dtype(), error.tokens, error.kind, scans);
         passed &= error.relative_rms <= bound;
         writeln!(
             out,

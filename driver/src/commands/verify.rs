@@ -6,10 +6,11 @@ use sluice::source::Source;
 use sluice::verify::{Check, Options, ProgramReport, SHAPE_COUNT, export, verify};
 use sluice_ir::diagnostic::{Code, Diagnostic};
 use sluice_ir::step::Recurrence;
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::PathBuf;
 
-/// Compares every stage of a program with the definition of the language, at several shapes.
+/// Compares every form of a program with the definition of the language, at several shapes.
 #[derive(clap::Args)]
 pub(super) struct Arguments {
     /// A `.sluice` file, or the name of a program of the standard library.
@@ -59,7 +60,11 @@ pub(super) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<(), Fail
             Err(errors) if arguments.all && !errors.iter().any(of_machine) => {
                 // One refused program must not hide what is true of the others.
                 bar.suspend(|| show(&errors, Some(&source)));
-                ProgramReport { program: recurrence.name, passed: false, cases: Vec::new() }
+                ProgramReport {
+                    program: recurrence.name,
+                    passed: false,
+                    ..ProgramReport::default()
+                }
             }
             Err(errors) => return Err(Failure::User(errors, Some(source))),
         };
@@ -103,7 +108,7 @@ fn programs(arguments: &Arguments) -> Result<Vec<(Source, Recurrence)>, Failure>
     }
 }
 
-/// One line for a program, with the stage that is furthest from its bound, and one for each failure.
+/// One line for a program, with the form that is nearest to its bound, and one for each failure.
 fn summarise(report: &ProgramReport, out: &mut dyn Write) -> Result<(), Failure> {
     let checks: Vec<&Check> = report.cases.iter().flat_map(|case| &case.checks).collect();
     let share = |check: &Check| check.relative_rms / check.bound;
@@ -120,16 +125,26 @@ fn summarise(report: &ProgramReport, out: &mut dyn Write) -> Result<(), Failure>
         write!(
             out,
             "; nearest to its bound: {} of `{}`, {:.1e} of {:.0e}",
-            worst.array, worst.stage, worst.relative_rms, worst.bound
+            worst.array, worst.form, worst.relative_rms, worst.bound
         )?;
     }
     writeln!(out)?;
+    if report.stages.len() > 1 {
+        for (name, stage) in &report.stages {
+            writeln!(out, "  {name}: {stage}")?;
+        }
+    }
+    let left_out: BTreeMap<&String, &String> =
+        report.cases.iter().flat_map(|c| &c.left_out).collect();
+    for (kernel, reason) in left_out {
+        writeln!(out, "  left out: {kernel}: {reason}")?;
+    }
     for case in &report.cases {
         for check in case.checks.iter().filter(|check| !check.passed) {
             writeln!(
                 out,
                 "  {}: {} of `{}` is off by {:.1e}, allowed are {:.0e}",
-                case.shape, check.array, check.stage, check.relative_rms, check.bound
+                case.shape, check.array, check.form, check.relative_rms, check.bound
             )?;
         }
     }

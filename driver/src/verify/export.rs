@@ -1,16 +1,16 @@
 //! The suite that a machine with a GPU and no compiler checks with `sluice-run`.
 
-use super::{Options, SHAPES, draw};
+use super::{Options, SHAPES, Sample, sample};
 use crate::extents::Extents;
 use crate::files::{self, Files};
-use crate::kernels::{CHUNKS, kernels};
+use crate::kernels::{CHUNKS, plan};
 use crate::package::package;
 use crate::{Scheduled, tool};
 use sluice_ir::accuracy::{Kind, tolerance};
 use sluice_ir::diagnostic::{Code, Diagnostic};
 use sluice_ir::dtype::Dtype;
 use sluice_ir::problem::{Arrays, Problem};
-use sluice_ir::step::{self, Recurrence};
+use sluice_ir::step::Recurrence;
 use sluice_passes::schedule::Build;
 use sluice_runtime::npz;
 use sluice_runtime::suite::{Case, EXPECTED, INPUT, SUITE_FILE, Suite};
@@ -30,26 +30,27 @@ pub fn export(
     make(folder).map_err(|e| vec![e])?;
     let mut suite = Suite { cases: Vec::new() };
     for recurrence in recurrences {
-        let mut built: BTreeMap<Extents, String> = BTreeMap::new();
+        let mut built: BTreeMap<Extents, (String, usize)> = BTreeMap::new();
         for (seed, shape) in SHAPES.iter().enumerate() {
             let problem = shape.problem(recurrence);
-            let program = match built.get(&problem.extents) {
+            let (program, scans) = match built.get(&problem.extents) {
                 Some(program) => program.clone(),
                 None => {
                     let program = format!("{}_{}", recurrence.name, built.len());
-                    build(recurrence, &problem.extents, options, &folder.join(&program))?;
-                    built.insert(problem.extents.clone(), program.clone());
-                    program
+                    let folder = folder.join(&program);
+                    let scans = build(recurrence, &problem.extents, options, &folder)?;
+                    built.insert(problem.extents.clone(), (program.clone(), scans));
+                    (program, scans)
                 }
             };
-            let inputs = draw(recurrence, &problem, options.dtype, shape.initial, seed);
+            let sample = sample(recurrence, &problem, options.dtype, shape, seed);
             let name = format!("{}_{}", recurrence.name, shape.name.replace(' ', "_"));
             let (extents, compute) = (&problem.extents, Dtype::F32);
             let operand =
                 Build { extents, dtype: options.dtype, compute, target: options.target }.operand();
-            let case = case(recurrence, name, program, &problem, operand);
-            archive(recurrence, &problem, &inputs, &folder.join(&case.arrays))
-                .map_err(|e| vec![e])?;
+            let bound = |kind| tolerance(operand, problem.longest(), kind, scans);
+            let case = case(recurrence, name, program, &problem, bound);
+            archive(&sample, &folder.join(&case.arrays)).map_err(|e| vec![e])?;
             suite.cases.push(case);
         }
     }
@@ -70,26 +71,28 @@ fn make(folder: &Path) -> Result<(), Diagnostic> {
     })
 }
 
+/// Writes a program and returns how many scans it runs.
 fn build(
     recurrence: &Recurrence,
     extents: &Extents,
     options: Options,
     folder: &Path,
-) -> Result<(), Vec<Diagnostic>> {
-    let term = sluice_passes::lift(recurrence, extents)?;
+) -> Result<usize, Vec<Diagnostic>> {
     let build =
         Build { extents, dtype: options.dtype, compute: Dtype::F32, target: options.target };
     let scheduled = Scheduled {
         recurrence: recurrence.clone(),
         extents: extents.clone(),
-        kernels: kernels(recurrence, &term, &build, CHUNKS, &mut |_, _| {})?,
+        plan: plan(recurrence, &build, CHUNKS, &mut |_, _| {})?,
     };
     let write = || {
         let ptxas = tool::ptxas()?;
-        let package = package(&scheduled, options.target, ptxas.as_deref(), &mut |_, _| {})?;
+        let package =
+            package(&scheduled, options.dtype, options.target, ptxas.as_deref(), &mut |_, _| {})?;
         files::write(folder, &package.files)
     };
-    write().map_err(|e| vec![e])
+    write().map_err(|e| vec![e])?;
+    Ok(scheduled.plan.scans())
 }
 
 fn case(
@@ -97,9 +100,8 @@ fn case(
     name: String,
     program: String,
     problem: &Problem,
-    dtype: Dtype,
+    bound: impl Fn(Kind) -> f64,
 ) -> Case {
-    let tokens = problem.longest();
     let outputs = recurrence.outputs.iter().map(|o| (o.name.clone(), Kind::Output));
     let states = recurrence.states.iter().map(|s| (s.name.clone(), Kind::State));
     Case {
@@ -109,27 +111,18 @@ fn case(
         heads: problem.heads,
         groups: problem.groups,
         cu_seqlens: problem.cu_seqlens.clone(),
-        bounds: outputs
-            .chain(states)
-            .map(|(name, kind)| (name, tolerance(dtype, tokens, kind)))
-            .collect(),
+        bounds: outputs.chain(states).map(|(name, kind)| (name, bound(kind))).collect(),
         variant: None,
         time: false,
     }
 }
 
 /// Inputs and what the definition makes of them, in doubles.
-fn archive(
-    recurrence: &Recurrence,
-    problem: &Problem,
-    inputs: &Arrays,
-    path: &Path,
-) -> Result<(), Diagnostic> {
-    let expected = step::eval(recurrence, problem, inputs);
+fn archive(sample: &Sample, path: &Path) -> Result<(), Diagnostic> {
     let named = |prefix: &str, arrays: &Arrays| -> Arrays {
         arrays.iter().map(|(name, array)| (format!("{prefix}{name}"), array.clone())).collect()
     };
-    let mut all = named(INPUT, inputs);
-    all.extend(named(EXPECTED, &expected));
+    let mut all = named(INPUT, &sample.inputs);
+    all.extend(named(EXPECTED, &sample.want));
     npz::write(path, &all, Dtype::F64)
 }

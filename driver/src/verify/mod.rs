@@ -1,16 +1,16 @@
-//! Every stage of a program against the step evaluator in f64, which defines the language.
+//! Every form of a program against the step evaluator in f64, which defines the language.
 //!
-//! No stage is compared with another: two forms that share a mistake would agree.
+//! No form is compared with another: two that share a mistake would agree.
 
 mod export;
 mod random;
 mod shapes;
-mod stages;
+mod subjects;
 
 pub use export::export;
 
 use crate::extents::Extents;
-use random::Random;
+use random::Gates;
 use serde::Serialize;
 use shapes::{SHAPES, Shape};
 use sluice_ir::accuracy::{Kind, relative_rms, tolerance};
@@ -19,8 +19,8 @@ use sluice_ir::dtype::Dtype;
 use sluice_ir::problem::{Arrays, Problem};
 use sluice_ir::step::{self, Recurrence};
 use sluice_ir::target::Target;
-use stages::{Stage, Stages, stages};
 use std::collections::BTreeMap;
+use subjects::{Subjects, subjects};
 
 /// How many shapes a program is verified at.
 pub const SHAPE_COUNT: usize = SHAPES.len();
@@ -39,12 +39,14 @@ pub struct Options {
 }
 
 /// What was found for one program.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub struct ProgramReport {
     /// Name of the program.
     pub program: String,
     /// Whether every check passed.
     pub passed: bool,
+    /// What each of its stages is.
+    pub stages: BTreeMap<String, String>,
     /// One entry a shape.
     pub cases: Vec<CaseReport>,
 }
@@ -64,17 +66,20 @@ pub struct CaseReport {
     pub groups: usize,
     /// Whether initial states were given.
     pub initial_states: bool,
-    /// One entry for each stage and array.
+    /// Where the values of inputs with a declared range lie in it.
+    pub gates: &'static str,
+    /// One entry for each form and array.
     pub checks: Vec<Check>,
-    /// Kernels that were left out because their tiles do not fit the target, and why.
-    pub too_large: BTreeMap<String, String>,
+    /// Kernels that were left out, because their tiles do not fit the target or no schedule takes
+    /// their form, and why.
+    pub left_out: BTreeMap<String, String>,
 }
 
-/// One array of one stage beside the definition.
+/// One array of one form beside the definition.
 #[derive(Clone, Debug, Serialize)]
 pub struct Check {
-    /// The stage, as in `chunked 64` or `scalar f32`.
-    pub stage: String,
+    /// The form, as in `chunked 64` or `scalar f32`.
+    pub form: String,
     /// Name of the output or state.
     pub array: String,
     /// Root mean square of the error over that of the definition; `null` in JSON if not finite.
@@ -95,22 +100,24 @@ pub fn verify(
     options: Options,
     done: &mut dyn FnMut(&CaseReport),
 ) -> Result<ProgramReport, Vec<Diagnostic>> {
-    let mut built: BTreeMap<Extents, Stages> = BTreeMap::new();
+    let mut built: BTreeMap<Extents, Subjects> = BTreeMap::new();
     let mut cases = Vec::new();
     for (seed, shape) in SHAPES.iter().enumerate() {
         let problem = shape.problem(recurrence);
         if !built.contains_key(&problem.extents) {
-            built.insert(problem.extents.clone(), stages(recurrence, &problem.extents, options)?);
+            let subjects = subjects(recurrence, &problem.extents, options)?;
+            built.insert(problem.extents.clone(), subjects);
         }
-        let inputs = draw(recurrence, &problem, options.dtype, shape.initial, seed);
-        let stages = &built[&problem.extents];
-        let checks = compare(recurrence, &problem, &inputs, &stages.ready)?;
-        let report = shape.report(problem, checks, &stages.too_large);
+        let sample = sample(recurrence, &problem, options.dtype, shape, seed);
+        let subjects = &built[&problem.extents];
+        let checks = compare(recurrence, &problem, &sample, subjects)?;
+        let report = shape.report(problem, sample.gates, checks, &subjects.left_out);
         done(&report);
         cases.push(report);
     }
     let passed = cases.iter().flat_map(|case| &case.checks).all(|check| check.passed);
-    Ok(ProgramReport { program: recurrence.name.clone(), passed, cases })
+    let stages = built.into_values().flat_map(|subjects| subjects.stages).collect();
+    Ok(ProgramReport { program: recurrence.name.clone(), passed, stages, cases })
 }
 
 /// Random inputs that keep a program's promises, the same for the same number on every machine.
@@ -121,24 +128,56 @@ pub fn draw(
     initial: bool,
     number: usize,
 ) -> Arrays {
-    random::arrays(recurrence, problem, dtype, initial, &mut Random::new(number as u64))
+    random::arrays(recurrence, problem, dtype, initial, Gates::Drawn, number as u64)
 }
 
-/// Every stage on one problem.
+/// Inputs with what the definition makes of them.
+struct Sample {
+    gates: &'static str,
+    inputs: Arrays,
+    want: Arrays,
+}
+
+/// The inputs of a shape. Where gates at the ends of their ranges make a program's own definition
+/// divide nothing by nothing, infinite ends are taken to be far away, or else values are drawn.
+fn sample(
+    recurrence: &Recurrence,
+    problem: &Problem,
+    dtype: Dtype,
+    shape: &Shape,
+    number: usize,
+) -> Sample {
+    let all: &[Gates] = match shape.ends {
+        true => &[Gates::Ends, Gates::FiniteEnds, Gates::Drawn],
+        false => &[Gates::Drawn],
+    };
+    let attempt = |gates: &Gates| {
+        let seed = number as u64;
+        let inputs = random::arrays(recurrence, problem, dtype, shape.initial, *gates, seed);
+        let want = step::eval(recurrence, problem, &inputs);
+        Sample { gates: gates.name(), inputs, want }
+    };
+    let defined = |s: &Sample| s.want.values().all(|a| a.data.iter().all(|x| !x.is_nan()));
+    let mut samples = all.iter().map(attempt);
+    let first = samples.next().expect("there is a way to draw");
+    if defined(&first) { first } else { samples.find(defined).unwrap_or(first) }
+}
+
+/// Every form on one problem.
 fn compare(
     recurrence: &Recurrence,
     problem: &Problem,
-    inputs: &Arrays,
-    stages: &[Stage],
+    sample: &Sample,
+    subjects: &Subjects,
 ) -> Result<Vec<Check>, Vec<Diagnostic>> {
-    let want = step::eval(recurrence, problem, inputs);
     let mut checks = Vec::new();
-    for stage in stages {
-        let got = (stage.run)(problem, inputs).map_err(|e| vec![e])?;
-        checks.extend(errors(recurrence, problem, &want, &got).into_iter().map(|error| {
-            let bound = tolerance(stage.dtype, error.tokens, error.kind);
+    for subject in &subjects.ready {
+        let got = (subject.run)(problem, &sample.inputs).map_err(|e| vec![e])?;
+        let found = errors(recurrence, problem, &sample.want, &got);
+        checks.extend(found.into_iter().map(|error| {
+            let bound = tolerance(subject.dtype, error.tokens, error.kind, subjects.scans);
             Check {
-                stage: stage.name.clone(),
+                form: subject.name.clone(),
                 array: error.array,
                 relative_rms: error.relative_rms,
                 bound,
@@ -186,18 +225,20 @@ impl Shape {
     fn report(
         &self,
         problem: Problem,
+        gates: &'static str,
         checks: Vec<Check>,
-        too_large: &[(String, String)],
+        left_out: &[(String, String)],
     ) -> CaseReport {
         CaseReport {
             shape: self.name,
-            extents: problem.extents,
             lengths: problem.cu_seqlens.windows(2).map(|ends| ends[1] - ends[0]).collect(),
+            extents: problem.extents,
             heads: self.heads,
             groups: self.groups,
             initial_states: self.initial,
+            gates,
             checks,
-            too_large: too_large.iter().cloned().collect(),
+            left_out: left_out.iter().cloned().collect(),
         }
     }
 }

@@ -6,13 +6,9 @@ use sluice_ir::problem::{Array, Arrays, Problem};
 use sluice_ir::step::{DimId, Input, Rate, Recurrence, Sharing};
 
 /// SplitMix64 [Steele 2014]: the whole state is a counter, so that streams are cheap to split.
-pub(super) struct Random(u64);
+struct Random(u64);
 
 impl Random {
-    pub(super) fn new(seed: u64) -> Self {
-        Self(seed)
-    }
-
     fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -32,6 +28,32 @@ impl Random {
     }
 }
 
+/// Where values lie in a declared range.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Gates {
+    /// Anywhere.
+    Drawn,
+    /// At its ends: both mixed in one sequence of three, the upper one in the next, the lower one in
+    /// the one after.
+    Ends,
+    /// The same, with [`FAR`] below the upper end for a range that has no lower one.
+    FiniteEnds,
+}
+
+/// How far below the upper end an infinite lower end is where it must be finite.
+const FAR: f64 = 20.0;
+
+impl Gates {
+    /// Name in reports.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Gates::Drawn => "drawn",
+            Gates::Ends => "ends",
+            Gates::FiniteEnds => "finite ends",
+        }
+    }
+}
+
 /// Inputs and, if wanted, initial states for a problem, exact in the element types that a build
 /// with vectors of `dtype` gives them.
 pub(super) fn arrays(
@@ -39,19 +61,29 @@ pub(super) fn arrays(
     problem: &Problem,
     dtype: Dtype,
     initial: bool,
-    random: &mut Random,
+    gates: Gates,
+    seed: u64,
 ) -> Arrays {
+    let mut random = Random(seed);
     let sizes = |dims: &[DimId]| -> Vec<usize> {
-        dims.iter().map(|d| problem.extents[&recurrence.dims[d.0].name]).collect()
+        let size = |d: &DimId| recurrence.size(*d, &problem.extents);
+        dims.iter().map(|d| size(d).expect("every dimension is bound")).collect()
     };
     let mut arrays = Arrays::new();
     for input in &recurrence.inputs {
         let inner = sizes(&input.dims);
         let element = recurrence.input_dtype(input, dtype);
-        let mut array = Array::zeros(&[outer(input, problem), inner.clone()].concat());
+        let outer = outer(input, problem);
+        let rows_per_token = outer[1..].iter().product::<usize>().max(1);
+        let mut array = Array::zeros(&[outer, inner.clone()].concat());
         let row = inner.iter().product::<usize>().max(1);
-        for values in array.data.chunks_mut(row) {
-            fill(values, input.range, random);
+        for (i, values) in array.data.chunks_mut(row).enumerate() {
+            let token = (input.rate == Rate::Token).then_some(i / rows_per_token);
+            draw(values, input, &inner, &mut random);
+            if gates != Gates::Drawn {
+                let side = token.map_or(0, |token| sequence(problem, token) % 3);
+                to_ends(values, input.range, gates, side, &mut random);
+            }
             values.iter_mut().for_each(|x| *x = rounded_within(element, *x, input.range));
         }
         arrays.insert(input.name.clone(), array);
@@ -59,10 +91,24 @@ pub(super) fn arrays(
     for state in recurrence.states.iter().filter(|_| initial) {
         let shape = [vec![problem.sequences(), problem.heads], sizes(&state.dims)].concat();
         let mut array = Array::zeros(&shape);
-        array.data.iter_mut().for_each(|x| *x = Dtype::F32.round(random.normal()));
+        for x in &mut array.data {
+            *x = match state.range {
+                Some(range) if range != Interval::ALL => {
+                    let mut one = [0.0];
+                    fill(&mut one, range, &mut random);
+                    rounded_within(Dtype::F32, one[0], range)
+                }
+                _ => Dtype::F32.round(random.normal()),
+            };
+        }
         arrays.insert(state.name.clone(), array);
     }
     arrays
+}
+
+/// The sequence of a token.
+fn sequence(problem: &Problem, token: usize) -> usize {
+    problem.cu_seqlens.partition_point(|start| *start <= token) - 1
 }
 
 fn outer(input: &Input, problem: &Problem) -> Vec<usize> {
@@ -77,6 +123,47 @@ fn outer(input: &Input, problem: &Problem) -> Vec<usize> {
 }
 
 /// One row of an input.
+///
+/// Matrices of the model without a range map unit vectors to vectors shorter than about 1: their
+/// elements have the variance `1 / (4 n)`, where `n` is the number of elements that a product sums.
+fn draw(values: &mut [f64], input: &Input, sizes: &[usize], random: &mut Random) {
+    match (input.rate, sizes) {
+        (Rate::Model, [.., summed, _]) if input.range == Interval::ALL => {
+            let scale = 0.5 / (*summed as f64).sqrt();
+            values.iter_mut().for_each(|x| *x = scale * random.normal());
+        }
+        _ => fill(values, input.range, random),
+    }
+}
+
+/// Moves values to the ends of a range: to either one (`side` 0), to the upper or to the lower one.
+/// An end that is infinite, and has a finite one beside it, counts if it is the lower one.
+fn to_ends(values: &mut [f64], range: Interval, gates: Gates, side: usize, random: &mut Random) {
+    let far = match gates {
+        Gates::FiniteEnds => range.hi - FAR,
+        Gates::Drawn | Gates::Ends => f64::NEG_INFINITY,
+    };
+    let (lower, upper) = match (range.lo.is_finite(), range.hi.is_finite()) {
+        (true, true) => (Some(range.lo), Some(range.hi)),
+        (true, false) => (Some(range.lo), None),
+        (false, true) => (Some(far), Some(range.hi)),
+        (false, false) => (None, None),
+    };
+    let near = upper.map(|upper| upper - 1e-3);
+    for x in values {
+        let ends = match side {
+            0 => [lower, upper, near, None],
+            1 => [upper; 4],
+            _ => [lower; 4],
+        };
+        let place = (random.uniform() * ends.len() as f64) as usize;
+        if let Some(end) = ends[place] {
+            *x = end.max(range.lo);
+        }
+    }
+}
+
+/// Values within a range.
 ///
 /// Unbounded vectors get a norm of at most 1, so that rank-one erasures do not amplify; unbounded
 /// scalars are normal. A range without a lower end (a log decay) gets values 0.01 to 0.5 below its

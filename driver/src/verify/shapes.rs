@@ -2,7 +2,7 @@
 
 use crate::extents::{self, Extents};
 use sluice_ir::problem::Problem;
-use sluice_ir::step::{Recurrence, State};
+use sluice_ir::step::{DimId, Op, Recurrence};
 use std::collections::BTreeSet;
 
 /// A problem with a name, independent of a program.
@@ -11,6 +11,8 @@ pub(super) struct Shape {
     pub(super) name: &'static str,
     /// Sizes of the dimensions left open, in order of declaration; the last one repeats.
     pub(super) sizes: &'static [usize],
+    /// Size of windows, and columns of grids, where the program leaves them open.
+    pub(super) small: usize,
     /// Tokens of each sequence.
     pub(super) lengths: &'static [usize],
     /// Heads.
@@ -19,54 +21,143 @@ pub(super) struct Shape {
     pub(super) groups: usize,
     /// Whether initial states are given.
     pub(super) initial: bool,
+    /// Whether inputs lie at the ends of their declared ranges.
+    pub(super) ends: bool,
 }
 
 const EVEN: &[usize] = &[64, 64];
 const WIDE: &[usize] = &[64, 96];
 const ODD: &[usize] = &[20, 36];
 
+/// Elements of the largest value of a step; sizes that would make a larger one are halved, so that
+/// evaluators in f64 stay quick.
+const LARGEST_VALUE: usize = 64 * 96;
+
+/// Sizes are not halved below this one.
+const SMALLEST: usize = 4;
+
 /// All of them. The longest chunk has 64 tokens, so 63, 64 and 65 are one less, one, and one more
-/// than a chunk of every length in use; 509 is prime.
+/// than a chunk of every length in use; 509 is prime. In the last, the first sequence mixes the ends
+/// of the ranges, the second has the upper ones only and the third the lower ones.
 #[rustfmt::skip]
 pub(super) const SHAPES: &[Shape] = &[
-    Shape { name: "no tokens", sizes: EVEN, lengths: &[0], heads: 2, groups: 2, initial: true },
-    Shape { name: "one token", sizes: EVEN, lengths: &[1], heads: 2, groups: 2, initial: true },
-    Shape { name: "chunk less one", sizes: EVEN, lengths: &[63], heads: 2, groups: 2, initial: false },
-    Shape { name: "one chunk", sizes: EVEN, lengths: &[64], heads: 2, groups: 2, initial: false },
-    Shape { name: "chunk and one", sizes: EVEN, lengths: &[65], heads: 2, groups: 2, initial: true },
-    Shape { name: "long prime", sizes: WIDE, lengths: &[509], heads: 1, groups: 1, initial: false },
-    Shape { name: "odd sizes", sizes: ODD, lengths: &[100], heads: 2, groups: 2, initial: true },
-    Shape { name: "groups", sizes: WIDE, lengths: &[70], heads: 4, groups: 2, initial: false },
-    Shape { name: "sequences", sizes: ODD, lengths: &[7, 0, 64, 1, 90], heads: 2, groups: 1, initial: true },
+    Shape { name: "no tokens", sizes: EVEN, small: 4, lengths: &[0], heads: 2, groups: 2, initial: true, ends: false },
+    Shape { name: "one token", sizes: EVEN, small: 4, lengths: &[1], heads: 2, groups: 2, initial: true, ends: false },
+    Shape { name: "chunk less one", sizes: EVEN, small: 4, lengths: &[63], heads: 2, groups: 2, initial: false, ends: false },
+    Shape { name: "one chunk", sizes: EVEN, small: 4, lengths: &[64], heads: 2, groups: 2, initial: false, ends: false },
+    Shape { name: "chunk and one", sizes: EVEN, small: 4, lengths: &[65], heads: 2, groups: 2, initial: true, ends: false },
+    Shape { name: "long prime", sizes: WIDE, small: 4, lengths: &[509], heads: 1, groups: 1, initial: false, ends: false },
+    Shape { name: "odd sizes", sizes: ODD, small: 3, lengths: &[100], heads: 2, groups: 2, initial: true, ends: false },
+    Shape { name: "groups", sizes: WIDE, small: 4, lengths: &[70], heads: 4, groups: 2, initial: false, ends: false },
+    Shape { name: "sequences", sizes: ODD, small: 3, lengths: &[7, 0, 64, 1, 90], heads: 2, groups: 1, initial: true, ends: false },
+    Shape { name: "ends of ranges", sizes: ODD, small: 3, lengths: &[90, 40, 40], heads: 1, groups: 1, initial: true, ends: true },
 ];
 
 impl Shape {
-    /// Sizes of a program's dimensions.
-    fn extents(&self, recurrence: &Recurrence) -> Extents {
-        let mut open = self.sizes.iter().chain(self.sizes.last().into_iter().cycle());
-        extents::with_formulas(recurrence, |dim| {
-            let size = dim.size.or_else(|| open.next().copied());
-            size.expect("the last size repeats for ever")
-        })
-    }
-
-    /// The problem for a program; sequences are as long as the shape says, or as the next whole row of
-    /// a grid that the program passes over.
+    /// The problem for a program. A program that takes the tokens as a grid gets whole rows of it.
     pub(super) fn problem(&self, recurrence: &Recurrence) -> Problem {
         let extents = self.extents(recurrence);
-        let columns =
-            |state: &State| state.order.grid().map(|dim| extents[&recurrence.dims[dim.0].name]);
-        let grids: BTreeSet<usize> = recurrence.states.iter().filter_map(columns).collect();
-        let row: usize = grids.iter().product();
+        let columns = recurrence.states.iter().filter_map(|s| s.order.grid());
+        let columns: BTreeSet<usize> =
+            columns.map(|d| extents[&recurrence.dims[d.0].name]).collect();
+        let row: usize = columns.iter().product();
         let ends = self.lengths.iter().scan(0, |end, length| {
-            *end += length.next_multiple_of(row);
+            *end += length.next_multiple_of(row.max(1));
             Some(*end)
         });
-        Problem {
-            extents,
-            heads: self.heads,
-            groups: self.groups,
-            cu_seqlens: std::iter::once(0).chain(ends).collect(),
+        let cu_seqlens = std::iter::once(0).chain(ends).collect();
+        Problem { extents, heads: self.heads, groups: self.groups, cu_seqlens }
+    }
+
+    /// Sizes of a program's dimensions.
+    fn extents(&self, recurrence: &Recurrence) -> Extents {
+        let small = small(recurrence);
+        let mut open = self.sizes.iter().chain(self.sizes.last().into_iter().cycle());
+        let mut sizes = Sizes { recurrence, chosen: Vec::new() };
+        for (i, dim) in recurrence.dims.iter().enumerate() {
+            let size = match dim.size {
+                _ if dim.formula.is_some() => 0,
+                Some(size) => size,
+                None if small.contains(&DimId(i)) => self.small,
+                None => *open.next().expect("the last size repeats for ever"),
+            };
+            sizes.chosen.push(size);
         }
+        sizes.even_out();
+        sizes.shrink(&small);
+        sizes.extents()
+    }
+}
+
+/// The dimensions of windows, and those that number the columns of a grid.
+fn small(recurrence: &Recurrence) -> BTreeSet<DimId> {
+    let windows = recurrence.nodes.iter().filter(|n| matches!(n.op, Op::Push(..)));
+    let windows = windows.filter_map(|n| n.dims.first().copied());
+    windows.chain(recurrence.states.iter().filter_map(|s| s.order.grid())).collect()
+}
+
+/// Sizes in the making; those of formulas are never read.
+struct Sizes<'a> {
+    recurrence: &'a Recurrence,
+    chosen: Vec<usize>,
+}
+
+impl Sizes<'_> {
+    fn extents(&self) -> Extents {
+        let named = self.recurrence.dims.iter().zip(&self.chosen);
+        let sizes: Extents = named.map(|(dim, size)| (dim.name.clone(), *size)).collect();
+        extents::with_formulas(self.recurrence, |dim| sizes[&dim.name])
+    }
+
+    /// Whether every formula has a value.
+    fn come_out(&self) -> bool {
+        let extents = self.extents();
+        (0..self.chosen.len()).all(|d| self.recurrence.size(DimId(d), &extents).is_some())
+    }
+
+    /// Rounds open sizes up to multiples of ever larger powers of two until quotients come out even.
+    fn even_out(&mut self) {
+        let first = self.chosen.clone();
+        for step in [8, 16, 32, 64] {
+            if self.come_out() {
+                return;
+            }
+            for (d, size) in first.iter().enumerate() {
+                if self.recurrence.is_open(DimId(d)) {
+                    self.chosen[d] = size.next_multiple_of(step);
+                }
+            }
+        }
+    }
+
+    /// Halves sizes until no value of a step is too large, each time the one that helps most.
+    fn shrink(&mut self, small: &BTreeSet<DimId>) {
+        while self.largest() > LARGEST_VALUE {
+            let mut best: Option<(usize, usize)> = None;
+            for d in 0..self.chosen.len() {
+                let size = self.chosen[d];
+                let fixed = !self.recurrence.is_open(DimId(d)) || small.contains(&DimId(d));
+                if fixed || size / 2 < SMALLEST {
+                    continue;
+                }
+                self.chosen[d] = size / 2;
+                if self.come_out() && best.is_none_or(|(volume, _)| self.largest() <= volume) {
+                    best = Some((self.largest(), d));
+                }
+                self.chosen[d] = size;
+            }
+            let Some((_, d)) = best else { return };
+            self.chosen[d] /= 2;
+        }
+    }
+
+    /// Elements of the largest value.
+    fn largest(&self) -> usize {
+        let extents = self.extents();
+        let volume = |dims: &[DimId]| {
+            let sizes = dims.iter().map(|d| self.recurrence.size(*d, &extents).unwrap_or(1));
+            sizes.product()
+        };
+        self.recurrence.nodes.iter().map(|n| volume(&n.dims)).max().unwrap_or(0)
     }
 }

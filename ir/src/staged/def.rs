@@ -11,7 +11,9 @@
 //! or intermediate arrays. Intermediate arrays over the tokens are f32 and have one row a head; their
 //! names are unique in the program.
 
+use crate::problem::Problem;
 use crate::step::Recurrence;
+use serde::{Deserialize, Serialize};
 
 /// A program as stages.
 #[derive(Clone, Debug, PartialEq)]
@@ -40,7 +42,7 @@ pub struct Stage {
 }
 
 /// Both ends of a state of a stage.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StateLink {
     /// Where the state before the first token comes from.
     pub from: From,
@@ -50,7 +52,8 @@ pub struct StateLink {
 }
 
 /// Where a state before the first token comes from.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum From {
     /// This state of the program: the caller's array if there is one, else what is declared.
     Initial(String),
@@ -61,12 +64,25 @@ pub enum From {
 }
 
 /// How often a stage runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Runs {
     /// At every token.
     Tokens,
     /// Once for each sequence, as if it had one token. It has no inputs and outputs over the tokens.
     Once,
+}
+
+impl Runs {
+    /// A problem of the program as a stage sees it.
+    pub fn problem(self, problem: &Problem) -> Problem {
+        match self {
+            Runs::Tokens => problem.clone(),
+            Runs::Once => {
+                Problem { cu_seqlens: (0..=problem.sequences()).collect(), ..problem.clone() }
+            }
+        }
+    }
 }
 
 /// How the kernels of a stage may work.

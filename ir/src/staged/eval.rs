@@ -1,6 +1,6 @@
 //! What a staged program means: its stages by the step evaluator, one after another.
 
-use super::{From, Runs, Stage, Staged};
+use super::{From, Stage, Staged};
 use crate::problem::{Arrays, Problem};
 use crate::step;
 use std::convert::Infallible;
@@ -42,13 +42,8 @@ impl Staged {
         run: &mut dyn FnMut(usize, &Problem, &Arrays) -> Result<Arrays, E>,
     ) -> Result<Arrays, E> {
         let mut made = Arrays::new();
-        let once = once_a_sequence(problem);
         for (index, stage) in self.stages.iter().enumerate() {
-            let problem = match stage.runs {
-                Runs::Tokens => problem,
-                Runs::Once => &once,
-            };
-            let mut found = run(index, problem, &taken(stage, arrays, &made))?;
+            let mut found = run(index, &stage.runs.problem(problem), &taken(stage, arrays, &made))?;
             let mut keep = |from: &str, to: &str| {
                 let array = found.remove(from).expect("a stage gives all its results");
                 made.insert(to.to_owned(), array);
@@ -65,11 +60,6 @@ impl Staged {
         made.retain(|name, _| self.outputs.contains(name) || self.states.contains(name));
         Ok(made)
     }
-}
-
-/// The problem of a stage that runs once: one token a sequence.
-fn once_a_sequence(problem: &Problem) -> Problem {
-    Problem { cu_seqlens: (0..=problem.sequences()).collect(), ..problem.clone() }
 }
 
 /// The arrays of a stage under its own names.
