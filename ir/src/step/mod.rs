@@ -17,7 +17,7 @@ pub use eval::eval;
 pub use fold::fold;
 pub use order::Order;
 pub use ranges::ranges;
-pub use sweep::{Sweep, Sweeps, Tangle, sweeps};
+pub use sweep::{Reads, Sweep, Sweeps, Tangle, reads, sweeps};
 
 #[cfg(test)]
 mod arrangement_tests;

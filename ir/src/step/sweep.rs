@@ -36,13 +36,13 @@ pub struct Tangle {
     pub reason: String,
 }
 
-/// What a node or an update reads of states.
-#[derive(Clone, Default, PartialEq)]
-struct Reads {
+/// What a node reads of states, itself or through its operands.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Reads {
     /// States before the step.
-    states: BTreeSet<StateId>,
+    pub states: BTreeSet<StateId>,
     /// States after the last token.
-    finals: BTreeSet<StateId>,
+    pub finals: BTreeSet<StateId>,
 }
 
 /// The passes of a recurrence whose nodes use nodes before them.
@@ -120,7 +120,8 @@ fn tangle(recurrence: &Recurrence, states: Vec<StateId>) -> Tangle {
     Tangle { states, reason }
 }
 
-fn reads(recurrence: &Recurrence) -> Vec<Reads> {
+/// What every node reads of states.
+pub fn reads(recurrence: &Recurrence) -> Vec<Reads> {
     let mut all: Vec<Reads> = Vec::with_capacity(recurrence.nodes.len());
     for node in &recurrence.nodes {
         let mut reads = Reads::default();

@@ -61,7 +61,8 @@ pub fn lift(
     lifter.finish()
 }
 
-fn sizes(
+/// The size of every dimension.
+pub(crate) fn sizes(
     recurrence: &Recurrence,
     extents: &BTreeMap<String, usize>,
 ) -> Result<Vec<usize>, Vec<Diagnostic>> {

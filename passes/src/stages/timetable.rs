@@ -1,0 +1,76 @@
+//! In which stages the groups of a program run: as few as possible.
+
+use super::Grouping;
+use super::groups::Group;
+use sluice_ir::step::Order;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+/// Groups that run together, by number, in order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Slot {
+    /// The groups.
+    pub(super) groups: Vec<usize>,
+    /// Their order over the tokens.
+    pub(super) order: Order,
+    /// Whether they run in chunks.
+    pub(super) chunks: bool,
+}
+
+/// The shortest list of stages for groups, some of which run in chunks.
+///
+/// Each stage takes all groups of one order and form that are ready, or, if histories are to be alone,
+/// one that runs in chunks; the lists of such stages are searched by length.
+pub(super) fn timetable(groups: &[Group], chunks: &[bool], grouping: Grouping) -> Vec<Slot> {
+    let all: BTreeSet<usize> = (0..groups.len()).collect();
+    let mut seen: BTreeMap<BTreeSet<usize>, Vec<Slot>> = BTreeMap::new();
+    let mut waiting = VecDeque::from([BTreeSet::new()]);
+    seen.insert(BTreeSet::new(), vec![]);
+    while let Some(done) = waiting.pop_front() {
+        if done == all {
+            break;
+        }
+        for slot in next_slots(groups, chunks, grouping, &done) {
+            let after: BTreeSet<usize> = done.iter().chain(&slot.groups).copied().collect();
+            if !seen.contains_key(&after) {
+                let list = [seen[&done].clone(), vec![slot]].concat();
+                seen.insert(after.clone(), list);
+                waiting.push_back(after);
+            }
+        }
+    }
+    seen.remove(&all).expect("groups do not wait for each other in a circle")
+}
+
+/// The stages that may come next: in steps before in chunks, so that what gates need is early.
+fn next_slots(
+    groups: &[Group],
+    chunks: &[bool],
+    grouping: Grouping,
+    done: &BTreeSet<usize>,
+) -> Vec<Slot> {
+    let left = || (0..groups.len()).filter(|g| !done.contains(g));
+    let kinds: BTreeSet<(bool, Order)> = left().map(|g| (chunks[g], groups[g].order)).collect();
+    let mut slots = Vec::new();
+    for (in_chunks, order) in kinds {
+        let alone = in_chunks && grouping == Grouping::Single;
+        let mut ready: Vec<usize> = Vec::new();
+        // Groups that wait beside each other follow in later rounds.
+        while let Some(next) = left().find(|g| {
+            let group = &groups[*g];
+            let present = |other: &usize| done.contains(other) || (!alone && ready.contains(other));
+            (chunks[*g], group.order) == (in_chunks, order)
+                && !ready.contains(g)
+                && group.before.iter().all(|other| done.contains(other))
+                && group.beside.iter().all(present)
+        }) {
+            ready.push(next);
+        }
+        if alone {
+            ready.truncate(1);
+        }
+        if !ready.is_empty() {
+            slots.push(Slot { groups: ready, order, chunks: in_chunks });
+        }
+    }
+    slots
+}

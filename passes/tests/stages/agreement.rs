@@ -1,0 +1,106 @@
+//! Every program gives the same in stages as as a whole.
+
+use crate::programs;
+use crate::random::Random;
+use sluice_ir::problem::{Array, Arrays, Problem};
+use sluice_ir::staged::{self, Staged};
+use sluice_ir::step::{self, DimId, Rate, Recurrence, Sharing};
+use sluice_passes::{Grouping, stages_with};
+
+/// Relative difference that f64 sums of these lengths may show.
+const TOLERANCE: f64 = 1e-12;
+
+/// Sequences of uneven lengths, multiples of a grid's 4 columns, one of them empty.
+pub(crate) fn problem() -> Problem {
+    let mut problem = Problem::dense(&[("K", 6), ("V", 5), ("M", 4)], 0, 0, 2);
+    problem.groups = 1;
+    problem.cu_seqlens = vec![0, 20, 20, 24, 56];
+    problem
+}
+
+/// Random inputs within their ranges, with resets, and random initial states.
+pub(crate) fn arrays(recurrence: &Recurrence, problem: &Problem) -> Arrays {
+    let mut random = Random::new(&recurrence.name);
+    let sizes = |dims: &[DimId]| -> Vec<usize> {
+        dims.iter().map(|d| problem.extents[&recurrence.dims[d.0].name]).collect()
+    };
+    let mut arrays = Arrays::new();
+    for input in &recurrence.inputs {
+        let rows = match input.sharing {
+            Sharing::Head => problem.heads,
+            Sharing::Group => problem.groups,
+        };
+        let outer = match input.rate {
+            Rate::Token => vec![problem.tokens(), rows],
+            Rate::Model => vec![rows],
+        };
+        let mut array = Array::zeros(&[outer, sizes(&input.dims)].concat());
+        let (lo, hi) = (input.range.lo.max(-1.0), input.range.hi.min(1.0));
+        let resets = input.range.lo == f64::NEG_INFINITY && input.range.hi == 0.0;
+        for x in &mut array.data {
+            let reset = resets && random.unit() < 0.1;
+            *x = if reset { f64::NEG_INFINITY } else { random.between(lo, hi) };
+        }
+        arrays.insert(input.name.clone(), array);
+    }
+    for state in &recurrence.states {
+        let outer = vec![problem.sequences(), problem.heads];
+        let mut array = Array::zeros(&[outer, sizes(&state.dims)].concat());
+        array.data.iter_mut().for_each(|x| *x = random.between(0.1, 1.0));
+        arrays.insert(state.name.clone(), array);
+    }
+    arrays
+}
+
+/// The largest difference over the largest value, of the worst array.
+pub(crate) fn difference(found: &Arrays, reference: &Arrays) -> f64 {
+    assert_eq!(found.keys().collect::<Vec<_>>(), reference.keys().collect::<Vec<_>>());
+    let worst = reference.iter().map(|(name, reference)| {
+        let found = &found[name];
+        assert_eq!(found.shape, reference.shape, "shape of {name}");
+        let pairs = found.data.iter().zip(&reference.data);
+        let differences = pairs.map(|(x, y)| if x == y { 0.0 } else { (x - y).abs() });
+        let error = differences.fold(0.0, |a: f64, b| if b.is_nan() { b } else { a.max(b) });
+        assert!(!error.is_nan(), "{name} is not a number");
+        let size = reference.data.iter().map(|y| y.abs()).fold(0.0, f64::max);
+        assert!(size > 0.0, "{name} is 0 everywhere");
+        error / size
+    });
+    worst.fold(0.0, f64::max)
+}
+
+pub(crate) fn staged(recurrence: &Recurrence, grouping: Grouping) -> Staged {
+    let name = &recurrence.name;
+    let staged = stages_with(recurrence, &problem().extents, grouping);
+    let staged = staged.unwrap_or_else(|e| panic!("{name}: {e:?}"));
+    staged::check(&staged).unwrap_or_else(|e| panic!("{name}: {e}\n{staged}"));
+    staged
+}
+
+#[test]
+fn stages_agree_with_the_step() {
+    let problem = problem();
+    for recurrence in programs::all() {
+        let mut arrays = arrays(&recurrence, &problem);
+        for given in [true, false] {
+            if !given {
+                // From the declared states.
+                recurrence.states.iter().for_each(|s| drop(arrays.remove(&s.name)));
+            }
+            let reference = step::eval(&recurrence, &problem, &arrays);
+            for grouping in [Grouping::Joint, Grouping::Single] {
+                let staged = staged(&recurrence, grouping);
+                let error = difference(&staged.eval(&problem, &arrays), &reference);
+                assert!(error <= TOLERANCE, "{}: {error:.1e}\n{staged}", recurrence.name);
+            }
+        }
+    }
+}
+
+#[test]
+fn stages_are_repeatable() {
+    for recurrence in programs::all() {
+        let text = || staged(&recurrence, Grouping::Joint).to_string();
+        assert_eq!(text(), text());
+    }
+}
