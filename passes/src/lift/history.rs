@@ -41,7 +41,7 @@ impl Lifter<'_> {
         let d = gather.plain_values(&plain);
         let nothing_kept = self.builder.number(f64::NEG_INFINITY);
         let g = if matrix.keeps { matrix.g } else { Some(nothing_kept) };
-        let (g, w) = (self.gate(g), self.gate(matrix.w));
+        let (g, w) = (self.gate(g, keys), self.gate(matrix.w, values));
         let s = self.initial_state(state);
         let core = Core { g, w, a, l, p, b, c, d, s };
         let values = self.values_of(state);
@@ -62,12 +62,13 @@ impl Lifter<'_> {
         needed.into_iter().partition(|symbol| !values[*symbol].is_free())
     }
 
-    /// A log decay at token level; none is 0.
-    fn gate(&mut self, log: Option<Id>) -> Id {
+    /// A log decay at token level, one number or one a row or column; none is 0.
+    fn gate(&mut self, log: Option<Id>, width: usize) -> Id {
         match log {
             None => self.builder.zeros(Shape::token(1, 1)),
             Some(log) => {
-                let shape = Shape::token(1, self.builder.shape(log).features);
+                let one = self.builder.shape(log).features == 1;
+                let shape = Shape::token(1, if one { 1 } else { width });
                 let log = self.builder.spread(log, shape);
                 self.neutral_at_padding(log, Neutral::Zero)
             }
