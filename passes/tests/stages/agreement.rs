@@ -2,10 +2,12 @@
 
 use crate::programs;
 use crate::random::Random;
+use sluice_ir::diagnostic::Diagnostic;
 use sluice_ir::problem::{Array, Arrays, Problem};
-use sluice_ir::staged::{self, Staged};
+use sluice_ir::seq;
+use sluice_ir::staged::{self, Form, Stage, Staged};
 use sluice_ir::step::{self, DimId, Rate, Recurrence, Sharing};
-use sluice_passes::{Grouping, stages_with};
+use sluice_passes::{Grouping, lift, stages_with};
 
 /// Relative difference that f64 sums of these lengths may show.
 const TOLERANCE: f64 = 1e-12;
@@ -94,6 +96,31 @@ fn stages_agree_with_the_step() {
                 assert!(error <= TOLERANCE, "{}: {error:.1e}\n{staged}", recurrence.name);
             }
         }
+    }
+}
+
+/// Stages in chunks by their lifted terms, the others by the step evaluator.
+#[test]
+fn lifted_stages_agree_with_the_step() {
+    let problem = problem();
+    for recurrence in programs::all() {
+        let arrays = arrays(&recurrence, &problem);
+        let reference = step::eval(&recurrence, &problem, &arrays);
+        let staged = staged(&recurrence, Grouping::Joint);
+        let mut engine = |index: usize, problem: &Problem, arrays: &Arrays| {
+            let Stage { recurrence, form, .. } = &staged.stages[index];
+            if *form != Form::Chunks {
+                return Ok(step::eval(recurrence, problem, arrays));
+            }
+            let order = recurrence.states[0].order;
+            let columns = |dim| recurrence.size(dim, &problem.extents).expect("it has a size");
+            let term = lift(recurrence, &problem.extents)?;
+            Ok(seq::run(&term, order.with(columns), problem, arrays))
+        };
+        let found = staged.run(&problem, &arrays, &mut engine);
+        let found = found.unwrap_or_else(|e: Vec<Diagnostic>| panic!("{}: {e:?}", staged.name));
+        let error = difference(&found, &reference);
+        assert!(error <= TOLERANCE, "{}: {error:.1e}\n{staged}", recurrence.name);
     }
 }
 
