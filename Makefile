@@ -1,5 +1,5 @@
-# The two commands: `make demo` and `make test`. Each installs what is missing first.
-.PHONY: demo test setup bless clean
+# The two commands: `make demo` and `make test`. Each installs what is missing first; so do the others.
+.PHONY: demo test setup bless oracle fuzz clean
 
 FLAGS := --locked --workspace
 
@@ -31,6 +31,15 @@ setup:
 # Accepts the snapshots of a run, for review in the diff.
 bless: setup
 	INSTA_UPDATE=always cargo test $(FLAGS) --lib --bins --tests
+
+# The programs of the library against the references of flash-linear-attention; installs torch.
+oracle: setup
+	@scripts/oracle
+
+# Random texts and random programs against the front of the compiler, a minute each.
+fuzz:
+	scripts/fuzz parse 60
+	scripts/fuzz lower 60
 
 clean:
 	cargo clean
