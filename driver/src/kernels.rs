@@ -166,7 +166,7 @@ pub fn plan(
             Some(Err(refusal)) => (None, Some(refusal)),
             None => (None, None),
         };
-        let step = step_or_loop(&stage.recurrence, build, true)?;
+        let step = schedule::step_or_loop(&stage.recurrence, build, true)?;
         let cpu = step_loop(&stage.recurrence, build, Dtype::F32)?;
         Ok(StageKernels { term, scan, fallback, step, cpu })
     });
@@ -256,19 +256,10 @@ pub fn step_loop(
 ) -> Result<Checked, Diagnostic> {
     let build = Build { dtype, compute: dtype, ..build.clone() };
     if dtype != Dtype::F64 {
-        return step_or_loop(recurrence, &build, false);
+        return schedule::step_or_loop(recurrence, &build, false);
     }
     let mut wide = recurrence.clone();
     wide.inputs.iter_mut().for_each(|input| input.dtype = Some(dtype));
     wide.outputs.iter_mut().for_each(|output| output.dtype = Some(dtype));
-    step_or_loop(&wide, &build, false)
-}
-
-/// A step in registers where there is a schedule for it, else one in shared memory.
-fn step_or_loop(
-    recurrence: &Recurrence,
-    build: &Build<'_>,
-    cut: bool,
-) -> Result<Checked, Diagnostic> {
-    schedule::step(recurrence, build, cut)
+    schedule::step_or_loop(&wide, &build, false)
 }

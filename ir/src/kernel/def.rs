@@ -83,6 +83,8 @@ pub enum Schedule {
     FusedScan,
     /// One token at a time, straight from the step form; owes nothing to the derivation.
     Step,
+    /// One token at a time for recurrences of any shape, with the states in shared memory.
+    Loop,
 }
 
 impl Schedule {
@@ -91,6 +93,7 @@ impl Schedule {
         match self {
             Schedule::FusedScan => "scan",
             Schedule::Step => "step",
+            Schedule::Loop => "loop",
         }
     }
 }

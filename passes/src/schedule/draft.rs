@@ -17,6 +17,8 @@ use sluice_ir::kernel::{
 pub(super) enum Home {
     /// Shared memory, with this many instances.
     Shared { stages: usize },
+    /// The same, for what is never an operand of tensor cores: not padded to fragments.
+    Packed { stages: usize },
     /// Registers, spread by columns.
     Columns,
 }
@@ -69,7 +71,11 @@ impl Draft {
         let [rows, cols] = size;
         let place = match home {
             Home::Columns => Place::Columns,
-            Home::Shared { stages } => Place::Shared(shared(rows, cols, dtype, stages)),
+            Home::Shared { stages } => {
+                let pad = |n: usize| if dtype.bytes() == 2 { n.next_multiple_of(16) } else { n };
+                Place::Shared(shared(pad(rows), pad(cols), dtype, stages))
+            }
+            Home::Packed { stages } => Place::Shared(shared(rows, cols, dtype, stages)),
         };
         let taken = self.tiles.iter().filter(|t| t.name.split('.').next() == Some(name)).count();
         let name = if taken == 0 { name.to_owned() } else { format!("{name}.{taken}") };
@@ -146,11 +152,8 @@ fn pitch(cols: usize, dtype: Dtype) -> usize {
     }
 }
 
-/// A tile in shared memory without an address. 16-bit tiles are padded to whole fragments.
-fn shared(rows: usize, cols: usize, dtype: Dtype, stages: usize) -> Shared {
-    let fragments = dtype.bytes() == 2;
-    let pad = |n: usize| if fragments { n.next_multiple_of(16) } else { n };
-    let (padded_rows, padded_cols) = (pad(rows), pad(cols));
+/// A tile in shared memory without an address.
+fn shared(padded_rows: usize, padded_cols: usize, dtype: Dtype, stages: usize) -> Shared {
     let pitch = pitch(padded_cols, dtype);
     let stage_bytes = (padded_rows * pitch).next_multiple_of(128);
     Shared {

@@ -6,15 +6,53 @@ mod params;
 mod place;
 mod scan;
 mod step;
+mod token_loop;
 
 pub use scan::{fused_scan, longest_chunk};
 pub use step::step;
+pub use token_loop::token_loop;
 
+use sluice_ir::diagnostic::{Code, Diagnostic};
 use sluice_ir::dtype::Dtype;
-use sluice_ir::kernel::Order;
-use sluice_ir::step::{DimId, Recurrence};
+use sluice_ir::kernel::{Checked, Order};
+use sluice_ir::step::{DimId, NodeId, Recurrence};
 use sluice_ir::target::Target;
 use std::collections::BTreeMap;
+
+/// The kernel of one token after the other: with matrices in registers where the shapes allow that,
+/// else with everything in shared memory. `cut` is for GPUs: columns that are independent are spread
+/// over the grid.
+///
+/// # Errors
+///
+/// [`Code::TooLarge`] if states and values of one step do not fit the target.
+pub fn step_or_loop(
+    recurrence: &Recurrence,
+    build: &Build<'_>,
+    cut: bool,
+) -> Result<Checked, Diagnostic> {
+    match step(recurrence, build, cut) {
+        Err(refusal) if refusal.code == Code::Unsupported => token_loop(recurrence, build, cut),
+        other => other,
+    }
+}
+
+/// The nodes that outputs and updates need.
+fn live(recurrence: &Recurrence) -> Vec<bool> {
+    let mut live = vec![false; recurrence.nodes.len()];
+    results(recurrence).for_each(|id| live[id.0] = true);
+    for (i, node) in recurrence.nodes.iter().enumerate().rev() {
+        if live[i] {
+            node.op.operands().into_iter().for_each(|id| live[id.0] = true);
+        }
+    }
+    live
+}
+
+/// The nodes that are new states or outputs.
+fn results(recurrence: &Recurrence) -> impl Iterator<Item = NodeId> {
+    recurrence.updates.iter().copied().chain(recurrence.outputs.iter().map(|o| o.node))
+}
 
 /// What a build binds.
 #[derive(Clone, Debug)]

@@ -42,6 +42,13 @@ fn exchanged(param: Param, transposed: bool) -> Param {
     }
 }
 
+/// The same memory with the first dimension as columns and all others as rows.
+pub(super) fn by_first(param: Param) -> Param {
+    let rows = param.dims.iter().skip(1).product();
+    let cols = param.dims.first().copied().unwrap_or(1);
+    Param { rows, cols, transposed: true, ..param }
+}
+
 /// The parameter of an input with these dimensions.
 pub(super) fn input(
     input: &Input,

@@ -16,7 +16,9 @@ use sluice_ir::kernel::{
     Start, Stmt, Sync, TileId, Unit, View,
 };
 use sluice_ir::pointwise::Binary;
-use sluice_ir::step::{DimId, Init, InputId, NodeId, Op, Rate, Recurrence, Reduction, StateId};
+use sluice_ir::step::{
+    DimId, Init, InputId, Node, NodeId, Op, Rate, Recurrence, Reduction, StateId,
+};
 use std::collections::BTreeMap;
 
 /// Columns of one block of the grid when the value axis is cut.
@@ -26,10 +28,21 @@ const PART: usize = 32;
 ///
 /// With `cut`, the value axis is cut into parts of 32 columns where columns are independent; code for
 /// one processor leaves it whole.
+///
+/// # Errors
+///
+/// [`Code::Unsupported`] if not all matrices have the shape of a state, or elements move to other
+/// places; [`super::token_loop`] takes those.
 pub fn step(recurrence: &Recurrence, build: &Build<'_>, cut: bool) -> Result<Checked, Diagnostic> {
+    if let Some((node, reason)) = misfit(recurrence) {
+        let message = format!("the step schedule has no place for {reason}");
+        return Err(Diagnostic::new(Code::Unsupported, message)
+            .at(node.span.clone(), "here")
+            .with_help("the token loop takes every shape"));
+    }
     let mut lowering = Lowering::new(recurrence, build);
     lowering.cut = cut && lowering.columns_are_independent();
-    lowering.run()?;
+    lowering.run();
     let rows = recurrence.states.iter().filter_map(|s| s.dims.first());
     let rows = rows.map(|d| lowering.size(*d)).max().unwrap_or(1);
     let parts = lowering.parts();
@@ -44,6 +57,55 @@ pub fn step(recurrence: &Recurrence, build: &Build<'_>, cut: bool) -> Result<Che
         budget: build.target.shared_bytes,
     };
     lowering.draft.close(shape)
+}
+
+/// A node that does not fit the layout of columns, and what it is.
+fn misfit(recurrence: &Recurrence) -> Option<(&Node, &'static str)> {
+    let Recurrence { states, nodes, .. } = recurrence;
+    let matrices: Vec<[DimId; 2]> =
+        states.iter().filter_map(|s| <[DimId; 2]>::try_from(&*s.dims).ok()).collect();
+    let turned = |[row, _]: &[DimId; 2]| matrices.iter().any(|[_, col]| col == row);
+    let layered = !matrices.is_empty() && !matrices.iter().any(turned);
+    let rank = |id: NodeId| recurrence.node(id).dims.len();
+    let fault = |node: &Node| match (&*node.dims, &node.op) {
+        _ if !layered => Some("states that are no matrices of one layout"),
+        ([a, b], _) if !matrices.iter().any(|m| *m == [*a, *b] || *m == [*b, *a]) => {
+            Some("a matrix of another shape than the states")
+        }
+        ([_, _, _, ..], _) => Some("a value of three dimensions"),
+        (_, Op::Dot(a, b, _)) if rank(*a) > 1 && rank(*b) > 1 => Some("a product of two matrices"),
+        (_, Op::Reduce(_, a, _)) if rank(*a) > 1 => Some("a reduction of a matrix"),
+        (_, op) if moves(op) => Some("elements that move to other places"),
+        _ => None,
+    };
+    let live = super::live(recurrence);
+    let nodes = nodes.iter().zip(live).filter(|(_, live)| *live);
+    nodes.map(|(node, _)| node).find_map(|node| fault(node).map(|reason| (node, reason)))
+}
+
+/// Whether elements of the result stand elsewhere than in the operand, or belong to no token.
+fn moves(op: &Op) -> bool {
+    match op {
+        Op::Final(_)
+        | Op::Index(_)
+        | Op::Table(_)
+        | Op::Reshape(..)
+        | Op::Concat(..)
+        | Op::Slice(..)
+        | Op::Push(..)
+        | Op::TopK(..)
+        | Op::Matrix(..) => true,
+        Op::Input(_)
+        | Op::State(_)
+        | Op::Const(_)
+        | Op::Extent(_)
+        | Op::Unary(..)
+        | Op::Binary(..)
+        | Op::Select(..)
+        | Op::Reduce(..)
+        | Op::Dot(..)
+        | Op::Outer(..) => false,
+    }
 }
 
 struct Lowering<'a> {
@@ -153,13 +215,13 @@ impl<'a> Lowering<'a> {
         self.draft.tile(name, size, self.build.compute, home)
     }
 
-    fn run(&mut self) -> Result<(), Diagnostic> {
+    fn run(&mut self) {
         for index in 0..self.recurrence.states.len() {
             self.open_state(index);
         }
         for output in &self.recurrence.outputs {
             let node = self.recurrence.node(output.node);
-            let src = self.tile(output.node, self.natural(&node.dims))?;
+            let src = self.tile(output.node, self.natural(&node.dims));
             let dtype = self.recurrence.output_dtype(output, self.build.dtype);
             let dims = self.build.sizes(self.recurrence, &node.dims);
             let split = self.splits(&node.dims);
@@ -170,7 +232,7 @@ impl<'a> Lowering<'a> {
         let new: Vec<TileId> = updates
             .iter()
             .map(|id| self.tile(*id, self.natural(&self.recurrence.node(*id).dims)))
-            .collect::<Result<_, _>>()?;
+            .collect();
         for (index, src) in new.into_iter().enumerate() {
             self.close_state(index, src);
         }
@@ -179,7 +241,6 @@ impl<'a> Lowering<'a> {
         self.draft.opening.push(barrier.clone());
         self.draft.opening.extend(loads);
         self.draft.opening.extend([Stmt::Commit, Stmt::WaitLoads { pending: 0 }, barrier]);
-        Ok(())
     }
 
     /// Whether the parts of the value axis cut values of these dimensions.
@@ -208,7 +269,8 @@ impl<'a> Lowering<'a> {
                 Stmt::Load { dst: tile, param, ahead: 0, col: 0 }
             }
         };
-        self.draft.setup.push(opening);
+        // The caller's state comes over the initial one.
+        self.draft.setup.extend([opening, Stmt::Commit, Stmt::WaitLoads { pending: 0 }]);
         self.draft.setup.push(Stmt::Load { dst: tile, param, ahead: 0, col: 0 });
         self.draft.setup.push(Stmt::Commit);
         self.draft.setup.push(Stmt::WaitLoads { pending: 0 });
@@ -227,16 +289,16 @@ impl<'a> Lowering<'a> {
     }
 
     /// The tile of a node in the place wanted.
-    fn tile(&mut self, id: NodeId, columns: bool) -> Result<TileId, Diagnostic> {
+    fn tile(&mut self, id: NodeId, columns: bool) -> TileId {
         if let Some(tile) = self.tiles.get(&(id, columns)) {
-            return Ok(*tile);
+            return *tile;
         }
         let node = self.recurrence.node(id);
         let natural = self.natural(&node.dims);
         let tile = if natural == columns || matches!(node.op, Op::Input(_)) {
-            self.compute(id, columns)?
+            self.compute(id, columns)
         } else {
-            let src = self.tile(id, natural)?;
+            let src = self.tile(id, natural);
             let name = node.name.as_deref().unwrap_or("moved");
             let dst = self.new_tile(name, &node.dims, columns);
             let (to, from) = (self.draft.whole(dst), self.draft.whole(src));
@@ -244,16 +306,30 @@ impl<'a> Lowering<'a> {
             dst
         };
         self.tiles.insert((id, columns), tile);
-        Ok(tile)
+        tile
     }
 
-    fn compute(&mut self, id: NodeId, columns: bool) -> Result<TileId, Diagnostic> {
+    fn compute(&mut self, id: NodeId, columns: bool) -> TileId {
         let node = self.recurrence.node(id);
         let name = node.name.clone().unwrap_or_else(|| "t".to_owned());
         match node.op {
-            Op::Input(input) => Ok(self.input(input, columns)),
-            Op::State(StateId(state)) => Ok(self.states[state]),
+            Op::Input(input) => self.input(input, columns),
+            Op::State(StateId(state)) => self.states[state],
             Op::Dot(a, b, dim) => self.dot(id, [a, b], dim),
+            Op::Reduce(op, x, _) => self.reduce(id, op, x),
+            Op::Const(_)
+            | Op::Extent(_)
+            | Op::Unary(..)
+            | Op::Binary(..)
+            | Op::Select(..)
+            | Op::Outer(..) => {
+                let mut args = Vec::new();
+                let expr = self.inlined(id, &node.dims, &mut args);
+                let dst = self.new_tile(&name, &node.dims, columns);
+                let view = self.draft.whole(dst);
+                self.draft.map(view, expr, args);
+                dst
+            }
             Op::Final(_)
             | Op::Index(_)
             | Op::Table(_)
@@ -262,26 +338,7 @@ impl<'a> Lowering<'a> {
             | Op::Slice(..)
             | Op::Push(..)
             | Op::TopK(..)
-            | Op::Matrix(..) => {
-                let message = "the step schedule does not move elements to other places";
-                Err(Diagnostic::new(Code::Unsupported, message)
-                    .at(node.span.clone(), "here")
-                    .with_help("compute it outside the recurrence and pass it in"))
-            }
-            Op::Reduce(op, x, dim) => self.reduce(id, op, x, dim),
-            Op::Const(_)
-            | Op::Extent(_)
-            | Op::Unary(..)
-            | Op::Binary(..)
-            | Op::Select(..)
-            | Op::Outer(..) => {
-                let mut args = Vec::new();
-                let expr = self.inlined(id, &node.dims, &mut args)?;
-                let dst = self.new_tile(&name, &node.dims, columns);
-                let view = self.draft.whole(dst);
-                self.draft.map(view, expr, args);
-                Ok(dst)
-            }
+            | Op::Matrix(..) => unreachable!("refused at first"),
         }
     }
 
@@ -312,15 +369,10 @@ impl<'a> Lowering<'a> {
     }
 
     /// An expression for a node inside the tile of another node of dimensions `within`.
-    fn operand(
-        &mut self,
-        id: NodeId,
-        within: &[DimId],
-        args: &mut Vec<Arg>,
-    ) -> Result<Expr, Diagnostic> {
+    fn operand(&mut self, id: NodeId, within: &[DimId], args: &mut Vec<Arg>) -> Expr {
         let node = self.recurrence.node(id);
         if let Some(value) = self.constant(id) {
-            return Ok(Expr::Const(value));
+            return Expr::Const(value);
         }
         let pointwise =
             matches!(node.op, Op::Unary(..) | Op::Binary(..) | Op::Select(..) | Op::Outer(..));
@@ -328,7 +380,7 @@ impl<'a> Lowering<'a> {
         if pointwise && same && self.uses[id.0] == 1 {
             return self.inlined(id, within, args);
         }
-        let tile = self.tile(id, self.natural(&node.dims))?;
+        let tile = self.tile(id, self.natural(&node.dims));
         let rows = self.order(within);
         // A vector of the row axis varies down the rows of a matrix but is stored as one row.
         let transposed = node.dims.len() == 1 && rows.len() == 2 && rows[0] == node.dims[0];
@@ -337,7 +389,7 @@ impl<'a> Lowering<'a> {
             args.push(arg);
             args.len() - 1
         });
-        Ok(Expr::Arg(index))
+        Expr::Arg(index)
     }
 
     /// The value of a node that depends on sizes and numbers only.
@@ -351,42 +403,31 @@ impl<'a> Lowering<'a> {
         }
     }
 
-    fn inlined(
-        &mut self,
-        id: NodeId,
-        within: &[DimId],
-        args: &mut Vec<Arg>,
-    ) -> Result<Expr, Diagnostic> {
-        let mut operand = |this: &mut Self, id| this.operand(id, within, args).map(Box::new);
-        Ok(match self.recurrence.node(id).op {
+    fn inlined(&mut self, id: NodeId, within: &[DimId], args: &mut Vec<Arg>) -> Expr {
+        let mut operand = |this: &mut Self, id| Box::new(this.operand(id, within, args));
+        match self.recurrence.node(id).op {
             Op::Const(x) => Expr::Const(x),
             Op::Extent(dim) => Expr::Const(self.size(dim) as f64),
-            Op::Unary(f, a) => Expr::Unary(f, operand(self, a)?),
-            Op::Binary(f, a, b) => Expr::Binary(f, operand(self, a)?, operand(self, b)?),
-            Op::Outer(a, b) => Expr::Binary(Binary::Mul, operand(self, a)?, operand(self, b)?),
+            Op::Unary(f, a) => Expr::Unary(f, operand(self, a)),
+            Op::Binary(f, a, b) => Expr::Binary(f, operand(self, a), operand(self, b)),
+            Op::Outer(a, b) => Expr::Binary(Binary::Mul, operand(self, a), operand(self, b)),
             Op::Select(c, a, b) => {
-                Expr::Select(operand(self, c)?, operand(self, a)?, operand(self, b)?)
+                Expr::Select(operand(self, c), operand(self, a), operand(self, b))
             }
             _ => unreachable!("only pointwise nodes are inlined"),
-        })
+        }
     }
 
-    fn dot(&mut self, id: NodeId, [a, b]: [NodeId; 2], dim: DimId) -> Result<TileId, Diagnostic> {
+    fn dot(&mut self, id: NodeId, [a, b]: [NodeId; 2], dim: DimId) -> TileId {
         let recurrence = self.recurrence;
         let node = recurrence.node(id);
         let rank = |id: NodeId| recurrence.node(id).dims.len();
         // The vector is the left operand.
         let (vector, other) = if rank(a) <= rank(b) { (a, b) } else { (b, a) };
-        if rank(vector) == 2 {
-            let message = "the step schedule has no product of two matrices";
-            return Err(Diagnostic::new(Code::Unsupported, message)
-                .at(node.span.clone(), "both operands are matrices")
-                .with_help("write it as products of vectors and matrices"));
-        }
         let over_rows = rank(other) == 2 && self.order(&recurrence.node(other).dims)[0] == dim;
         let columns = if over_rows { SHARED } else { self.natural(&[dim]) || rank(other) == 2 };
-        let left = self.tile(vector, columns)?;
-        let right = self.tile(other, if rank(other) == 2 { COLUMNS } else { columns })?;
+        let left = self.tile(vector, columns);
+        let right = self.tile(other, if rank(other) == 2 { COLUMNS } else { columns });
         let name = node.name.clone().unwrap_or_else(|| "dot".to_owned());
         let dst = self.new_tile(&name, &node.dims, over_rows);
         let operand = |tile, transposed| Operand { view: View { tile, blocks: 1 }, transposed };
@@ -401,38 +442,20 @@ impl<'a> Lowering<'a> {
         }));
         let natural = self.natural(&node.dims);
         if over_rows == natural {
-            return Ok(dst);
+            return dst;
         }
         let moved = self.new_tile(&name, &node.dims, natural);
         let (to, from) = (self.draft.whole(moved), self.draft.whole(dst));
         self.draft.body.push(Stmt::Copy { dst: to, src: from, map: CopyMap::Whole });
-        Ok(moved)
+        moved
     }
 
-    fn reduce(
-        &mut self,
-        id: NodeId,
-        op: Reduction,
-        x: NodeId,
-        dim: DimId,
-    ) -> Result<TileId, Diagnostic> {
+    fn reduce(&mut self, id: NodeId, op: Reduction, x: NodeId) -> TileId {
         let node = self.recurrence.node(id);
-        let source = self.recurrence.node(x);
-        if source.dims.len() == 2 {
-            let message = "the step schedule has no reduction of a matrix";
-            return Err(Diagnostic::new(Code::Unsupported, message)
-                .at(node.span.clone(), "reduces a matrix")
-                .with_help("write the sum as `dot` with a vector of ones"));
-        }
-        debug_assert_eq!(
-            source.dims,
-            [dim],
-            "a checked reduction is over a dimension of its operand"
-        );
-        let src = self.tile(x, SHARED)?;
+        let src = self.tile(x, SHARED);
         let dst = self.new_tile(node.name.as_deref().unwrap_or("sum"), &node.dims, SHARED);
         let (to, from) = (self.draft.whole(dst), self.draft.whole(src));
         self.draft.body.push(Stmt::Reduce { op, dst: to, src: from, over: Over::Cols });
-        Ok(dst)
+        dst
     }
 }

@@ -1,0 +1,134 @@
+//! What the kernels of one token compute is what the definition says.
+
+use crate::builder::Program;
+use crate::programs;
+use sluice_ir::diagnostic::Code;
+use sluice_ir::dtype::Dtype;
+use sluice_ir::kernel::{self, Checked, Rounding};
+use sluice_ir::problem::{Array, Arrays, Problem};
+use sluice_ir::step::{self, DimId, Rate, Sharing};
+use sluice_ir::target::{TARGETS, Target};
+use sluice_passes::schedule::{self, Build, token_loop};
+
+/// Relative difference that f64 sums of these lengths may show.
+const TOLERANCE: f64 = 1e-12;
+
+pub(crate) fn build<'a>(program: &'a Program, target: &'a Target) -> Build<'a> {
+    Build { extents: &program.extents, dtype: Dtype::F32, compute: Dtype::F32, target }
+}
+
+pub(crate) fn looped(program: &Program, cut: bool) -> Checked {
+    let target = Target::find("sm_90a").unwrap_or(&TARGETS[0]);
+    token_loop(&program.recurrence, &build(program, target), cut).expect("the step fits")
+}
+
+/// Sequences of uneven lengths, some without tokens, all whole rows of a grid of three columns.
+fn problem(program: &Program) -> Problem {
+    let mut problem = Problem::dense(&[], 0, 0, 2);
+    problem.extents = program.extents.clone();
+    problem.groups = 1;
+    problem.cu_seqlens = vec![0, 0, 6, 6, 9, 21, 21];
+    problem
+}
+
+/// Numbers in (-1, 1), the same on every machine.
+fn noise(seed: usize, shape: &[usize]) -> Array {
+    let mut array = Array::zeros(shape);
+    let mut state = 0x9e37_79b9_7f4a_7c15u64 ^ ((seed as u64 + 1) << 20);
+    for x in &mut array.data {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        *x = 2.0 * ((state >> 11) as f64 / (1u64 << 53) as f64) - 1.0;
+    }
+    array
+}
+
+fn arrays(program: &Program, problem: &Problem, states: bool) -> Arrays {
+    let recurrence = &program.recurrence;
+    let sizes = |dims: &[DimId]| -> Vec<usize> {
+        dims.iter().map(|d| recurrence.size(*d, &program.extents).expect("a size")).collect()
+    };
+    let mut arrays = Arrays::new();
+    for (seed, input) in recurrence.inputs.iter().enumerate() {
+        let heads = match input.sharing {
+            Sharing::Head => problem.heads,
+            Sharing::Group => problem.groups,
+        };
+        let outer = match input.rate {
+            Rate::Token => vec![problem.tokens(), heads],
+            Rate::Model => vec![heads],
+        };
+        arrays.insert(input.name.clone(), noise(seed, &[outer, sizes(&input.dims)].concat()));
+    }
+    if states {
+        for (seed, state) in recurrence.states.iter().enumerate() {
+            let outer = vec![problem.sequences(), problem.heads];
+            let shape = [outer, sizes(&state.dims)].concat();
+            arrays.insert(state.name.clone(), noise(100 + seed, &shape));
+        }
+    }
+    arrays
+}
+
+/// Every element within the tolerance of the definition's, infinities where it has them.
+fn assert_agree(found: &Arrays, reference: &Arrays, what: &str) {
+    assert_eq!(found.keys().collect::<Vec<_>>(), reference.keys().collect::<Vec<_>>(), "{what}");
+    for (name, reference) in reference {
+        assert_eq!(found[name].shape, reference.shape, "{what}: {name}");
+        let size =
+            reference.data.iter().filter(|x| x.is_finite()).fold(1.0f64, |m, x| m.max(x.abs()));
+        for (i, (x, y)) in found[name].data.iter().zip(&reference.data).enumerate() {
+            let same = x == y || (x - y).abs() <= TOLERANCE * size;
+            assert!(same, "{what}: {name}[{i}] is {x}, not {y}");
+        }
+    }
+}
+
+/// All arrays of a kernel against the definition's, with initial states and without.
+fn assert_means(kernel: &Checked, program: &Program, what: &str) {
+    let problem = problem(program);
+    for states in [false, true] {
+        let arrays = arrays(program, &problem, states);
+        let reference = step::eval(&program.recurrence, &problem, &arrays);
+        let found = kernel::eval(kernel, &problem, &arrays, Rounding::Exact);
+        assert_agree(&found, &reference, &format!("{what}, states given: {states}"));
+    }
+}
+
+#[test]
+fn token_loops_agree_with_the_definition() {
+    for (name, program) in programs::all() {
+        for cut in [false, true] {
+            assert_means(&looped(&program, cut), &program, &format!("{name}, cut {cut}"));
+        }
+    }
+}
+
+#[test]
+fn step_kernels_agree_with_the_definition() {
+    let target = Target::find("sm_90a").unwrap_or(&TARGETS[0]);
+    let mut fitting = Vec::new();
+    for (name, program) in programs::all() {
+        for cut in [false, true] {
+            match schedule::step(&program.recurrence, &build(&program, target), cut) {
+                Ok(kernel) => {
+                    assert_means(&kernel, &program, &format!("{name}, cut {cut}"));
+                    fitting.push(name);
+                }
+                Err(refusal) => assert_eq!(refusal.code, Code::Unsupported, "{name}"),
+            }
+        }
+    }
+    fitting.dedup();
+    let expected = [
+        "learned",
+        "backwards",
+        "column by column",
+        "column by column backwards",
+        "read before and after",
+        "corrected",
+        "normalised",
+    ];
+    assert_eq!(fitting, expected);
+}

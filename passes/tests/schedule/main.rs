@@ -1,0 +1,7 @@
+//! Schedules of one token against the definition: every operation of the step form, whatever its
+//! shapes, whole and cut into parts.
+
+mod agreement;
+mod builder;
+mod programs;
+mod structure;
