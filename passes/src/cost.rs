@@ -69,6 +69,9 @@ impl Model {
             | Seq::Bget(_)
             | Seq::Split(_)
             | Seq::Join(_) => VIEW,
+            Seq::Tr(_) | Seq::Power(_) | Seq::Orbit(_) | Seq::Impulse(_) => self.traffic(me.shape),
+            Seq::Last(_) => VIEW,
+            Seq::Dhist([_, a, b, d, _]) => self.dense_loop([array(*a), array(*b), array(*d)]),
             Seq::Tile(_) => self.scalar(me.shape, 1.0),
             Seq::Unary(..) | Seq::Binary(..) | Seq::Select(_) | Seq::Live(_) => {
                 self.pointwise(node, me.shape, of)
@@ -190,6 +193,21 @@ impl Model {
         let rates = &self.target.rates;
         let flops = self.volume(shape) * shape.rows as f64 / 3.0;
         self.parallel(flops, (rates.tensor * rates.scalar).sqrt()) + TRIANGULAR
+    }
+
+    /// A loop whose body multiplies the state by a dense matrix and adds the writes.
+    fn dense_loop(&self, [a, b, d]: [ArrayFacts; 3]) -> f64 {
+        if d.shape.is_token_level() {
+            return TOKEN_LOOP;
+        }
+        let (keys, rows, values) = (a.shape.rows, b.shape.rows, d.shape.features);
+        let product = |rows: usize| {
+            let extents = [rows, keys, values];
+            2.0 * extents.iter().product::<usize>() as f64 / self.flop_rate(extents)
+        };
+        let waves = self.instances.div_ceil(self.target.processors) as f64;
+        let blocks = d.shape.blocks.count(self.tokens) as f64;
+        blocks * waves * (self.target.rates.latency + product(keys) + product(rows))
     }
 
     fn loop_over_blocks(&self, node: &Seq, array: &dyn Fn(Id) -> ArrayFacts) -> f64 {

@@ -1,6 +1,7 @@
 //! What a sequence term means: every node as an array of doubles.
 
 use super::array::{Array3, CoreArrays, History, history};
+use super::dense;
 use super::shape::{Blocks, Shape};
 use super::{Core, Facts, Leaf, LeafKind, Mask, RootKind, Seq, Source, Term, core_of};
 use crate::problem::{Array, Arrays, Problem};
@@ -192,7 +193,28 @@ impl Evaluator<'_> {
                 let extents = [x.blocks, x.rows, x.features * n];
                 Array3::from_fn(extents, |b, r, c| x.at(b, r, c % x.features))
             }
-            other => unreachable!("{other} is no layout operator"),
+            other => self.dense(other),
+        }
+    }
+
+    /// What has to do with a dense transition.
+    fn dense(&self, node: &Seq) -> Array3 {
+        let array = |id: &Id| self.array(*id);
+        match node {
+            Seq::Tr([x]) => array(x).transposed(),
+            Seq::Power([n, a]) => dense::power(array(a), self.count(*n)),
+            Seq::Orbit([m, n, a, b]) => {
+                dense::orbit(self.mask(*m), self.count(*n), array(a), array(b))
+            }
+            Seq::Impulse([m, n, a, q, b]) => {
+                dense::impulse(self.mask(*m), self.count(*n), [array(a), array(q), array(b)])
+            }
+            Seq::Dhist([m, a, b, d, s]) => {
+                dense::states(self.mask(*m), [array(a), array(b), array(d), array(s)])
+            }
+            Seq::Last([_, s]) if self.values.live == 0 => array(s).clone(),
+            Seq::Last([x, _]) => array(x).block(self.values.live - 1),
+            other => unreachable!("{other} has its meaning elsewhere"),
         }
     }
 

@@ -5,6 +5,7 @@
 //! so the same operators serve all of them. The number of tokens is a symbol.
 
 mod array;
+mod dense;
 mod eval;
 mod mask;
 mod notation;

@@ -182,6 +182,22 @@ operators! {
     "tile" = Tile / 2,
     /// `tots n x`: `[N, nR, F] -> [N, R, F]`, sums of `n` consecutive rows.
     "tots" = Tots / 2,
+    /// `tr x`: rows and features exchanged in each block.
+    "tr" = Tr / 1,
+    /// `power n A`: `A^n` of a square matrix for all tokens.
+    "power" = Power / 2,
+    /// `orbit m n A B`: `[1, K, K], [1, R, K] -> [1, nR, K]`, rows `B (A^T)^e` for each of `n` steps `t`,
+    /// with `e` the number of steps `s` with `m(t, s)`.
+    "orbit" = Orbit / 4,
+    /// `impulse m n A q B`: `[1, K, K], [1, r, K], [1, R, K] -> [1, nr, nR]`, `m(t,s) q A^e B^T` for
+    /// each pair of `n` steps, with `e` the number of steps whose transitions lie between them.
+    "impulse" = Impulse / 5,
+    /// `dhist m A B d S`: a loop over blocks, `H' = A H + B^T d`, from `H = S` on, with `A` and `B` for
+    /// all tokens; its states `[N, K, V]`, with `strict` before and with `incl` after each block.
+    "dhist" = Dhist / 5,
+    /// `last x S`: `[T, K, V], [1, K, V] -> [1, K, V]`, the value at the last token that exists, `S` if
+    /// none does.
+    "last" = Last / 2,
     /// `hist m g w a L p b c d S`: a loop over blocks,
     /// `Z = (I - L)^-1 (p H + b), H' = e^g . H . e^w + a^T Z + c^T d`, from `H = S` on; its states
     /// `[N, K, V]`, with `strict` before and with `incl` after each block.

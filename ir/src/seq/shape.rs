@@ -212,16 +212,22 @@ pub fn facts(node: &Seq, leaves: &Leaves, of: &dyn Fn(Id) -> Facts) -> Facts {
         | Seq::Join(_)
         | Seq::Tile(_) => layout(node, of),
         Seq::Hist(_) | Seq::Hz(_) | Seq::Fin(_) => history(node, of),
+        Seq::Tr(_)
+        | Seq::Power(_)
+        | Seq::Orbit(_)
+        | Seq::Impulse(_)
+        | Seq::Dhist(_)
+        | Seq::Last(_) => super::dense::facts(node, of),
     };
     Facts::Array(array)
 }
 
-fn known(shape: Shape, range: Interval, zero: bool) -> ArrayFacts {
+pub(super) fn known(shape: Shape, range: Interval, zero: bool) -> ArrayFacts {
     let range = if zero { Interval::point(0.0) } else { range };
     ArrayFacts { shape, range, zero }
 }
 
-fn any(shape: Shape, zero: bool) -> ArrayFacts {
+pub(super) fn any(shape: Shape, zero: bool) -> ArrayFacts {
     known(shape, Interval::ALL, zero)
 }
 

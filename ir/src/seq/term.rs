@@ -152,7 +152,11 @@ impl Term {
 
     /// Loops that take one token at a time; a chunked term has none.
     pub fn token_loops(&self) -> usize {
-        self.loops().iter().filter(|(core, _)| self.shape(core.c).is_token_level()).count()
+        let loops = self.loops();
+        let loops = loops.iter().filter(|(core, _)| self.shape(core.c).is_token_level());
+        let dense =
+            |node: &&Seq| matches!(node, Seq::Dhist([.., d, _]) if self.shape(*d).is_token_level());
+        loops.count() + self.nodes().iter().filter(dense).count()
     }
 
     /// Tokens of the largest block: lengths must be padded to a multiple of it.

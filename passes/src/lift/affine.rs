@@ -16,6 +16,8 @@ pub(super) struct Matrix {
     pub(super) g: Option<Id>,
     /// Log decay of columns, `[T, 1, V]` or `[1, 1, V]`.
     pub(super) w: Option<Id>,
+    /// A dense matrix, `[1, K, K]`, that the state is multiplied by instead of decayed.
+    pub(super) dense: Option<Id>,
     /// Keys `x_j` (1 or K features) with the symbols of the values that they write.
     pub(super) rows: Vec<(Id, Symbol)>,
 }

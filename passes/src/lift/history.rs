@@ -31,6 +31,9 @@ impl Lifter<'_> {
         self.states.insert(state, fresh);
         let update = self.recurrence.updates[state.0];
         let matrix = self.matrix(state, update)?;
+        if let Some(a) = matrix.dense {
+            return self.dense_history(state, a, &matrix);
+        }
         let (feedback, plain) = self.written_symbols(state, &matrix.rows);
         let (keys, values) = (self.volume(rows), self.volume(columns));
         let mut gather = Gather { lifter: self, state, keys, values };
@@ -75,6 +78,11 @@ impl Lifter<'_> {
         }
     }
 
+    /// The term, with finite numbers at padding tokens.
+    pub(super) fn finite_at_padding(&mut self, id: Id) -> Id {
+        self.neutral_at_padding(id, Neutral::Finite)
+    }
+
     /// The term, with what padding tokens must have: 0, or for values any finite number.
     fn neutral_at_padding(&mut self, id: Id, neutral: Neutral) -> Id {
         let holds = match neutral {
@@ -87,7 +95,7 @@ impl Lifter<'_> {
         self.builder.add(Seq::Live([id]))
     }
 
-    fn initial_state(&mut self, state: StateId) -> Id {
+    pub(super) fn initial_state(&mut self, state: StateId) -> Id {
         let declared = &self.recurrence.states[state.0];
         let (source, sharing) = match declared.init {
             Init::Value(x) => (Source::Number(x), Sharing::Head),
@@ -121,9 +129,14 @@ impl Lifter<'_> {
 
     /// The final state as a root.
     pub(super) fn final_state(&mut self, state: StateId) -> Root {
-        let core = self.core(state);
-        let mask = self.builder.add(Seq::Mask(Mask::Strict));
-        let id = self.builder.add(Seq::Fin(core.operands(mask)));
+        let id = match self.states[&state].dense {
+            Some(dense) => self.last_dense(state, dense),
+            None => {
+                let core = self.core(state);
+                let mask = self.builder.add(Seq::Mask(Mask::Strict));
+                self.builder.add(Seq::Fin(core.operands(mask)))
+            }
+        };
         let declared = &self.recurrence.states[state.0];
         Root {
             name: declared.name.clone(),

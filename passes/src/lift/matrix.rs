@@ -56,6 +56,7 @@ impl Lifter<'_> {
                 self.outer_of_three(state, node, [a, b])
             }
             Op::Outer(a, b) => self.outer(state, a, b),
+            Op::Reshape(product, _) => self.transition(state, node, product),
             Op::Dot(a, b, dim) if !self.touches(node, state) => self.outers(state, (a, b), dim),
             Op::Input(_) => Err(self.elementwise(node)),
             Op::State(other) => Err(Refusal::unsupported(
@@ -227,6 +228,9 @@ impl Lifter<'_> {
         matrix: Matrix,
         (factor, log, side): (Id, Id, Side),
     ) -> Lifting<Matrix> {
+        if matrix.dense.is_some() {
+            return Err(self.scaled_transition(node));
+        }
         if side != Side::Columns {
             let g = Some(matrix.g.map_or(log, |g| self.builder.sum(g, log)));
             let scaled = |(x, symbol): &(Id, Symbol)| (self.builder.times(*x, factor), *symbol);

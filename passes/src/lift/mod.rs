@@ -9,6 +9,7 @@
 //! side is in the way, the transposed state is lifted, with the roles of its dimensions exchanged.
 
 mod affine;
+mod dense;
 mod gates;
 mod history;
 mod matrix;
@@ -21,6 +22,7 @@ mod terms;
 mod vector;
 
 use affine::{Matrix, Vector};
+use dense::Dense;
 use egg::Id;
 use refusal::Lifting;
 use sluice_ir::diagnostic::{Code, Diagnostic};
@@ -97,6 +99,8 @@ struct StateValues {
     matrices: BTreeMap<NodeId, Matrix>,
     /// The history, once the state is lifted.
     core: Option<Core>,
+    /// The history of a state with a dense transition, which has no core.
+    dense: Option<Dense>,
     /// The symbols of the core's feedback rows in order.
     feedback: Vec<affine::Symbol>,
 }

@@ -22,7 +22,7 @@ impl Lifter<'_> {
     }
 
     /// A layout operator with a count; none for the count 1.
-    fn cut(&mut self, operator: fn([Id; 2]) -> Seq, n: usize, x: Id) -> Id {
+    pub(super) fn cut(&mut self, operator: fn([Id; 2]) -> Seq, n: usize, x: Id) -> Id {
         if n == 1 {
             return x;
         }

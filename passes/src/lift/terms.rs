@@ -136,6 +136,9 @@ impl Lifter<'_> {
 
     /// All elements of a vector state, `[T, 1, K]`: its one column, read with 1.
     fn whole_vector(&mut self, state: StateId, mask: Mask) -> Id {
+        if let Some(dense) = self.states[&state].dense {
+            return self.whole_dense(state, dense, mask);
+        }
         let one = self.builder.ones(Shape::token(1, 1));
         let states = self.states_seen(state, mask);
         self.builder.add(Seq::Mmt([one, states]))
@@ -157,7 +160,7 @@ impl Lifter<'_> {
                 && let Ok(matrix) = self.matrix(state, vector)
             {
                 let reader = self.term(reader)?;
-                return Ok(self.read_state(state, vector, reader, (Along::Rows, &matrix)));
+                return self.read_state(state, vector, reader, (Along::Rows, &matrix));
             }
         }
         let (a, b) = (self.term(a)?, self.term(b)?);
@@ -187,7 +190,7 @@ impl Lifter<'_> {
             };
             match (self.matrix(state, node), along) {
                 (Ok(matrix), Some(along)) => {
-                    return Ok(self.read_state(state, node, reader, (along, &matrix)));
+                    return self.read_state(state, node, reader, (along, &matrix));
                 }
                 (Ok(_), None) => {}
                 (Err(reason), _) => refusal = reason,
@@ -245,7 +248,13 @@ impl Lifter<'_> {
         node: NodeId,
         reader: Id,
         (along, matrix): (Along, &Matrix),
-    ) -> Id {
+    ) -> Lifting<Id> {
+        if let Some(dense) = self.states[&state].dense {
+            return match along {
+                Along::Rows => self.dense_read((state, dense), node, reader),
+                Along::Columns => Err(self.matrix_per_token(node)),
+            };
+        }
         if self.recurrence.updates[state.0] == node {
             let states = self.states_seen(state, Mask::Incl);
             let values = &self.states[&state];
@@ -255,14 +264,14 @@ impl Lifter<'_> {
             };
             let width = self.volume(side);
             let reader = self.builder.spread(reader, Shape::token(1, width));
-            return self.builder.add(read([reader, states]));
+            return Ok(self.builder.add(read([reader, states])));
         }
         match along {
             Along::Rows => {
                 let value = self.read(state, reader, matrix);
-                self.vector_term(state, &value)
+                Ok(self.vector_term(state, &value))
             }
-            Along::Columns => self.read_columns(state, reader, matrix),
+            Along::Columns => Ok(self.read_columns(state, reader, matrix)),
         }
     }
 
@@ -294,7 +303,7 @@ impl Lifter<'_> {
         let inner = self.along_rows(state, inner, other)?;
         let both = self.builder.times(outer, inner);
         let affine = self.matrix(state, matrix)?;
-        Ok(self.read_state(state, matrix, both, (Along::Rows, &affine)))
+        self.read_state(state, matrix, both, (Along::Rows, &affine))
     }
 
     /// The term of a vector of a lifted state.

@@ -60,6 +60,9 @@ impl Lifter<'_> {
             return Err(Refusal::both_sides(self.recurrence.node(node).span.clone()));
         }
         let matrix = self.matrix(state, matrix)?;
+        if matrix.dense.is_some() {
+            return Err(self.scaled_transition(node));
+        }
         let p = self.term(reader)?;
         Ok(self.read(state, p, &matrix))
     }

@@ -143,6 +143,8 @@ pub enum Content {
     Lower,
     /// A strictly upper triangular matrix.
     Upper,
+    /// A matrix whose powers stay bounded.
+    Contraction,
     /// No array but this count.
     Count(usize),
 }

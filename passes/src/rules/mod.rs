@@ -1,5 +1,6 @@
 //! The laws: equations between sequence terms, as data; `README.md` says how to write one.
 
+mod dense;
 mod feedback;
 mod history;
 mod law;
@@ -39,6 +40,7 @@ impl Sizes {
 pub fn laws(sizes: Sizes) -> Vec<Law> {
     [
         history::laws(sizes),
+        dense::laws(sizes),
         feedback::laws(sizes),
         score::laws(sizes),
         mix::laws(sizes),

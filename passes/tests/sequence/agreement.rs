@@ -6,7 +6,7 @@ use sluice_ir::diagnostic::{Code, Diagnostic};
 use sluice_ir::dtype::Dtype;
 use sluice_ir::kernel::{self, Checked, Rounding};
 use sluice_ir::problem::{Array, Arrays, Problem};
-use sluice_ir::seq::{self, Array3, LeafKind, Mask, Seq, Term, Values};
+use sluice_ir::seq::{self, Array3, LeafKind, Mask, Seq, Source, Term, Values};
 use sluice_ir::step::{self, Init, Order, Rate, Recurrence, Sharing};
 use sluice_ir::target::{TARGETS, Target};
 use sluice_passes::schedule::{Build, fused_scan};
@@ -128,7 +128,8 @@ fn chunked_terms_agree_with_the_step() {
 pub(crate) fn values(term: &Term, tokens: usize, live: usize) -> Values {
     let mut random = Random::new("values");
     let mut leaves = BTreeMap::new();
-    for (name, leaf) in term.leaves() {
+    let given = term.leaves().iter().filter(|(_, l)| !matches!(l.source, Source::Table(_)));
+    for (name, leaf) in given {
         let shape = leaf.shape;
         let (lo, hi) = (leaf.range.lo.max(-1.0), leaf.range.hi.min(1.0));
         let extents = [shape.blocks.count(tokens), shape.rows, shape.features];
@@ -321,8 +322,10 @@ fn scan(recurrence: &Recurrence, term: &Term, problem: &Problem) -> Result<Check
     fused_scan(recurrence, term, &build, 16)
 }
 
-/// Programs that the fused scan refuses: every element of a vector state is read.
-const WITHOUT_SCAN: [&str; 2] = ["cumulative sum", "decayed vector state"];
+/// Programs that the fused scan refuses: every element of a vector state is read, or a matrix takes
+/// the state from step to step.
+const WITHOUT_SCAN: [&str; 4] =
+    ["cumulative sum", "decayed vector state", "dense channels", "dense memory"];
 
 /// Kernels without rounding compute what the step does.
 #[test]

@@ -69,6 +69,7 @@ impl<'a> Instance<'a> {
                     Content::Gate | Content::BoundedGate => -x.abs(),
                     // Few values, so that comparisons find equal ones.
                     Content::Any if law.family == "blk-pointwise" => (x * 8.0).round() / 8.0,
+                    Content::Contraction => x / s.features as f64,
                     Content::Lower if c >= r => 0.0,
                     Content::Upper if c <= r => 0.0,
                     _ => x,

@@ -15,12 +15,12 @@ fn equations(name: &str, style: Style) -> Vec<String> {
 fn feedback_is_a_solve_inside_the_chunk() {
     let want = [
         "X1 = beta ⊙ (-k)",
-        "X2 = ⟨X1 ⊙ exp(g), k⟩[s<t; g]",
+        "X2 = Γ[s<t; g] ⊙ (X1 ⊙ exp(g)) kᵀ",
         "X3 = exp(Σ[s≤t] g)",
         "Z = (I - X2)⁻¹ (X1 ⊙ X3) H + (I - X2)⁻¹ (beta ⊙ v)",
         "H⁺ = exp(Σ[s] g) ⊙ H + (k ⊙ exp(Σ[s>t] g))ᵀ Z",
         "H = S before the first chunk",
-        "o = q H ⊙ X3 + ⟨q, k⟩[s≤t; g] Z",
+        "o = q H ⊙ X3 + (Γ[s≤t; g] ⊙ q kᵀ) Z",
         "last(S) = H⁺ of the last chunk",
     ];
     assert_eq!(equations("gated delta", Style::Text), want);

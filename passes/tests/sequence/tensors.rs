@@ -177,6 +177,64 @@ fn several_memories() -> Recurrence {
     p.finish()
 }
 
+/// A constant matrix whose powers stay bounded, with entries 1 / (2 + i + j) on two names of a dimension.
+fn bounded_matrix(p: &mut Step, rows: &str, columns: &str) -> NodeId {
+    let [i, j] = [p.index(rows), p.index(columns)];
+    let one = p.number(1.0);
+    let (i, j) = (p.add(i, one), p.add(j, one));
+    let (a, b) = (p.unary(Unary::Recip, i), p.unary(Unary::Cos, j));
+    let matrix = p.outer(a, b);
+    let scale = p.number(0.25);
+    p.mul(scale, matrix)
+}
+
+/// A dense transition of several channels, read through a per-model vector and before the step.
+fn dense_channels() -> Recurrence {
+    let mut p = Step::new("dense channels");
+    p.computed_dim("J", *size_of(0));
+    let (u, w) = (p.token("u", "V"), p.token("w", "V"));
+    let c = p.model("c", "K", [-1.0, 1.0]);
+    let s = p.state("X", "KV");
+    let a = bounded_matrix(&mut p, "J", "K");
+    let moved = p.dot(a, s, "K");
+    let moved = p.reshape(moved, "KV");
+    let b = p.index("K");
+    let b = p.unary(Unary::Sin, b);
+    let write = p.outer(b, u);
+    let next = p.add(moved, write);
+    let next = p.add(next, w);
+    let o = p.dot(c, next, "K");
+    let before = p.dot(c, s, "K");
+    p.update("X", next);
+    p.output("o", o);
+    p.output("before", before);
+    p.finish()
+}
+
+/// A dense transition of a vector, all of which is seen.
+fn dense_memory() -> Recurrence {
+    let mut p = Step::new("dense memory");
+    p.computed_dim("J", *size_of(0));
+    let (u, q) = (p.token("u", ""), p.token("q", "K"));
+    let w = p.model("w", "MK", [-1.0, 1.0]);
+    let m = p.state("m", "K");
+    let a = bounded_matrix(&mut p, "K", "J");
+    let moved = p.dot(m, a, "K");
+    let moved = p.reshape(moved, "K");
+    let b = p.index("K");
+    let written = p.mul(b, u);
+    let next = p.add(moved, written);
+    let bent = p.unary(Unary::Tanh, q);
+    let next = p.add(next, bent);
+    let mixed = p.dot(w, next, "K");
+    let o = p.unary(Unary::Relu, mixed);
+    let seen = p.dot(q, m, "K");
+    p.update("m", next);
+    p.output("o", o);
+    p.output("seen", seen);
+    p.finish()
+}
+
 /// All programs of this kind.
 pub(crate) fn all() -> Vec<Recurrence> {
     vec![
@@ -187,5 +245,7 @@ pub(crate) fn all() -> Vec<Recurrence> {
         matrices_of_a_token(),
         rearranged_vectors(),
         several_memories(),
+        dense_channels(),
+        dense_memory(),
     ]
 }

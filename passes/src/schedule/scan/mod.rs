@@ -40,6 +40,10 @@ pub fn fused_scan(
     build: &Build<'_>,
     chunk: usize,
 ) -> Result<Checked, Diagnostic> {
+    if term.nodes().iter().any(|node| matches!(node, Seq::Dhist(_))) {
+        let message = "the fused scan has no dense transitions";
+        return Err(Diagnostic::new(Code::Unsupported, message));
+    }
     let columns = axes::column_nodes(term);
     let widest = columns.iter().map(|id| term.shape(*id).features).max().unwrap_or(1);
     let parts = if axes::mixes_columns(term, &columns) { 1 } else { widest.div_ceil(PART) };

@@ -1,0 +1,221 @@
+//! States with one dense transition for all tokens: `S' = A S + B^T d` with constant `A` and `B`.
+
+use super::Lifter;
+use super::affine::Matrix;
+use super::refusal::{Lifting, Refusal};
+use egg::Id;
+use sluice_ir::pointwise::{Binary, Interval};
+use sluice_ir::seq::{Blocks, Leaf, LeafKind, Mask, Seq, Shape, Source};
+use sluice_ir::step::{NodeId, Op, Sharing, StateId, Table};
+use std::sync::Arc;
+
+/// A history with a dense transition.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Dense {
+    /// The transition, `[1, K, K]`.
+    a: Id,
+    /// Keys of what is written at every token, `[1, R, K]`.
+    b: Id,
+    /// What is written, `[T, R, V]`.
+    d: Id,
+    /// The state before the first token.
+    s: Id,
+}
+
+/// Doublings of a power for which a transition must stay bounded.
+const DOUBLINGS: usize = 10;
+/// The largest element of such a power.
+const LARGEST: f64 = 1e4;
+
+impl Lifter<'_> {
+    /// `A S` for a constant `A`, whose rows take the place of the dimension that it contracts.
+    pub(super) fn transition(
+        &mut self,
+        state: StateId,
+        node: NodeId,
+        product: NodeId,
+    ) -> Lifting<Matrix> {
+        let Op::Dot(x, y, dim) = self.recurrence.node(product).op else {
+            return Err(self.not_affine(state, node));
+        };
+        let (matrix, constant) = if self.touches(x, state) { (x, y) } else { (y, x) };
+        let dims = |n: NodeId| self.recurrence.node(n).dims.as_slice();
+        let Op::Table(table) = self.recurrence.node(constant).op else {
+            return Err(self.not_affine(state, node));
+        };
+        let fits = self.states[&state].rows == [dim] && dims(constant).len() == 2;
+        let places = dims(product).iter().zip(dims(node));
+        let in_place = places.clone().all(|(from, to)| from == to || *to == dim);
+        if !fits || !in_place || places.count() != dims(node).len() {
+            return Err(self.not_affine(state, node));
+        }
+        let inner = self.matrix(state, matrix)?;
+        if !inner.keeps || inner.dense.is_some() || inner.g.is_some() || !inner.rows.is_empty() {
+            return Err(self.scaled_transition(product));
+        }
+        let Table { values, .. } = &self.recurrence.tables[table.0];
+        let size = self.sizes[dim.0];
+        let values =
+            if dims(constant)[1] == dim { values.clone() } else { exchanged(values, size) };
+        if let Some(largest) = growth(&values, size) {
+            let (range, span) = (Interval::new(-largest, largest), self.recurrence.node(constant));
+            let what = "a power of this transition";
+            return Err(Refusal::unsafe_exponent(span.span.clone(), what, range, 1.0));
+        }
+        let dense = Some(self.constant(&format!("table.{}.transition", table.0), size, values));
+        Ok(Matrix { keeps: true, dense, ..Matrix::default() })
+    }
+
+    /// A square matrix of constants.
+    fn constant(&mut self, name: &str, size: usize, values: Arc<[f64]>) -> Id {
+        let leaf = Leaf {
+            kind: LeafKind::Model,
+            shape: Shape::one(size, size),
+            range: Interval::ALL,
+            sharing: Sharing::Head,
+            transposed: false,
+            source: Source::Table(values),
+        };
+        self.builder.leaf(name, leaf)
+    }
+
+    /// The refusal of a transition that is not alone.
+    pub(super) fn scaled_transition(&self, node: NodeId) -> Refusal {
+        Refusal::unsupported(
+            "a dense transition among other factors of the state",
+            self.recurrence.node(node).span.clone(),
+            "this is multiplied by a matrix and by something else".to_owned(),
+            "put all constant factors into one matrix",
+        )
+    }
+
+    /// The history of a state that a dense transition takes from step to step.
+    pub(super) fn dense_history(&mut self, state: StateId, a: Id, matrix: &Matrix) -> Lifting<()> {
+        let update = self.recurrence.updates[state.0];
+        let values = &self.states[&state];
+        let (keys, width) = (self.volume(&values.rows), self.volume(&values.columns));
+        let (mut b, mut d) = (None, None);
+        for (x, symbol) in &matrix.rows {
+            let y = self.states[&state].values[*symbol].clone();
+            let Some(y) = y.base.filter(|_| y.is_free()) else {
+                return Err(self.scaled_transition(update));
+            };
+            let written =
+                self.constant_key(*x, y).or_else(|| self.every_element(*x, y, (keys, width)));
+            let Some((x, y)) = written else { return Err(self.scaled_transition(update)) };
+            let rows = self.builder.shape(x).rows;
+            let (x, y) = (
+                self.builder.spread(x, Shape::one(rows, keys)),
+                self.builder.spread(y, Shape::token(rows, width)),
+            );
+            b = Some(b.map_or(x, |b| self.builder.add(Seq::Weave([b, x]))));
+            d = Some(d.map_or(y, |d| self.builder.add(Seq::Weave([d, y]))));
+        }
+        let b = b.unwrap_or_else(|| self.builder.zeros(Shape::one(1, keys)));
+        let d = d.unwrap_or_else(|| self.builder.zeros(Shape::token(1, width)));
+        let (d, s) = (self.finite_at_padding(d), self.initial_state(state));
+        self.values_of(state).dense = Some(Dense { a, b, d, s });
+        Ok(())
+    }
+
+    /// A write as the same key at every token with a value, if it is one.
+    fn constant_key(&mut self, x: Id, y: Id) -> Option<(Id, Id)> {
+        let is_constant = |id: Id| self.builder.shape(id).blocks == Blocks::One;
+        if is_constant(x) {
+            return Some((x, y));
+        }
+        let Seq::Binary(Binary::Mul, [a, b]) = *self.builder.node(x) else { return None };
+        let scalar = |id: Id| self.builder.shape(id).features == 1;
+        let (key, factor) = if is_constant(a) && scalar(b) { (a, b) } else { (b, a) };
+        let found = is_constant(key) && scalar(factor);
+        found.then(|| (key, self.builder.times(factor, y)))
+    }
+
+    /// A write to a state of one column element by element.
+    fn every_element(&mut self, x: Id, y: Id, (keys, width): (usize, usize)) -> Option<(Id, Id)> {
+        if width > 1 {
+            return None;
+        }
+        let value = self.builder.times(x, y);
+        let value = self.builder.spread(value, Shape::token(1, keys));
+        let value = self.cut(Seq::Split, keys, value);
+        Some((self.identity(keys), value))
+    }
+
+    fn identity(&mut self, size: usize) -> Id {
+        let ones = |i: usize| f64::from(u8::from(i.is_multiple_of(size + 1)));
+        let values = (0..size * size).map(ones).collect();
+        self.constant(&format!("identity.{size}"), size, values)
+    }
+
+    /// All elements of a dense state, `[T, K, V]`.
+    fn elements(&mut self, state: StateId, dense: Dense, mask: Mask) -> Id {
+        let size = self.volume(&self.states[&state].rows);
+        let identity = self.identity(size);
+        self.read_dense(dense, identity, mask)
+    }
+
+    fn read_dense(&mut self, Dense { a, b, d, s }: Dense, reader: Id, mask: Mask) -> Id {
+        let mask = self.builder.add(Seq::Mask(mask));
+        let states = self.builder.add(Seq::Dhist([mask, a, b, d, s]));
+        self.builder.add(Seq::Mm([reader, states]))
+    }
+
+    /// All elements of a dense vector state in one row.
+    pub(super) fn whole_dense(&mut self, state: StateId, dense: Dense, mask: Mask) -> Id {
+        let elements = self.elements(state, dense, mask);
+        self.row(elements)
+    }
+
+    /// A read of a dense state, or of a matrix of it that is its new value.
+    pub(super) fn dense_read(
+        &mut self,
+        (state, dense): (StateId, Dense),
+        node: NodeId,
+        reader: Id,
+    ) -> Lifting<Id> {
+        let mask = match self.recurrence.node(node).op {
+            Op::State(_) => Mask::Strict,
+            _ if self.recurrence.updates[state.0] == node => Mask::Incl,
+            _ => return Err(self.scaled_transition(node)),
+        };
+        let values = &self.states[&state];
+        let (keys, width) = (self.volume(&values.rows), self.volume(&values.columns));
+        if self.builder.shape(reader).blocks == Blocks::One {
+            let reader = self.builder.spread(reader, Shape::one(1, keys));
+            return Ok(self.read_dense(dense, reader, mask));
+        }
+        if width > 1 {
+            return Err(self.matrix_per_token(node));
+        }
+        let whole = self.whole_dense(state, dense, mask);
+        Ok(self.inner_product(whole, reader, keys))
+    }
+
+    /// The last state, also where the last chunk is not full: padding does not keep a dense state.
+    pub(super) fn last_dense(&mut self, state: StateId, dense: Dense) -> Id {
+        let elements = self.elements(state, dense, Mask::Incl);
+        self.builder.add(Seq::Last([elements, dense.s]))
+    }
+}
+
+fn exchanged(values: &[f64], size: usize) -> Arc<[f64]> {
+    (0..size * size).map(|i| values[(i % size) * size + i / size]).collect()
+}
+
+/// The largest element of a power of a matrix, if powers do not stay bounded.
+fn growth(values: &[f64], size: usize) -> Option<f64> {
+    let mut power = values.to_vec();
+    for _ in 0..=DOUBLINGS {
+        let largest = power.iter().fold(0.0f64, |most, x| most.max(x.abs()));
+        if largest > LARGEST || power.iter().any(|x| x.is_nan()) {
+            return Some(largest);
+        }
+        let element = |i: usize| {
+            let (row, col) = (i / size, i % size);
+            (0..size).map(|k| power[row * size + k] * power[k * size + col]).sum()
+        };
+        power = (0..size * size).map(element).collect();
+    }
+    None
+}
