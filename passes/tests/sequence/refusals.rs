@@ -4,7 +4,7 @@ use crate::agreement::{options, problem};
 use crate::builder::Step;
 use sluice_ir::diagnostic::{Code, Diagnostic};
 use sluice_ir::pointwise::Unary;
-use sluice_ir::step::{NodeId, Recurrence};
+use sluice_ir::step::{DimId, Formula, NodeId, Recurrence};
 use sluice_passes::{chunk, lift};
 
 fn refusal(recurrence: &Recurrence) -> Diagnostic {
@@ -135,6 +135,37 @@ fn a_decay_for_every_element_is_not_supported() {
     });
     assert_eq!(diagnostic.code, Code::Unsupported);
     assert!(diagnostic.message.contains("matrix for every token"));
+}
+
+/// `S' = A S` with `A = scale * 1`, as a state's update, and `A`.
+fn multiplied(p: &mut Step, s: NodeId, scale: f64) -> (NodeId, NodeId) {
+    p.computed_dim("J", Formula::Dim(DimId(0)));
+    let (i, j, scale) = (p.index("J"), p.index("K"), p.number(scale));
+    let zero = p.outer(i, j);
+    let one = p.unary(Unary::Exp, zero);
+    let ones = p.div(one, one);
+    let a = p.mul(scale, ones);
+    let moved = p.dot(a, s, "K");
+    (p.reshape(moved, "KV"), a)
+}
+
+#[test]
+fn a_dense_transition_must_stay_bounded() {
+    let diagnostic = refused(|p, s| multiplied(p, s, 0.5));
+    assert_eq!(diagnostic.code, Code::UnsafeExponent);
+    assert!(diagnostic.message.contains("transition"), "{diagnostic:?}");
+}
+
+#[test]
+fn a_dense_transition_stands_alone() {
+    let diagnostic = refused(|p, s| {
+        let (moved, _) = multiplied(p, s, 0.1);
+        let g = p.gate("g", "");
+        let next = p.decayed(g, moved);
+        (next, next)
+    });
+    assert_eq!(diagnostic.code, Code::Unsupported);
+    assert!(diagnostic.help.expect("a remedy").contains("one matrix"));
 }
 
 #[test]
