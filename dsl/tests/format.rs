@@ -128,3 +128,54 @@ fn windows_line_ends_and_an_empty_file_are_accepted() {
     assert_eq!(format(text).as_deref(), Ok(expected));
     assert_eq!(format("").as_deref(), Ok(""));
 }
+
+const UNTIDY_LANGUAGE: &str = "\
+use   ssd  # other
+dim  D
+dim F=1+D  *(D+ 2)/ 4
+/// Two words.
+sequential   recurrence r( x:complex[D],param Z : [ D ])->( /// The first.
+ o : complex [D] , p:[F] f32 # second
+ ){
+/// Counts.
+state n:[] in[0,inf)reverse=0
+state G:[D] columns( W )
+ state H:complex[D]reverse columns(W)=Z # from Z
+ window B:[W,D]=re( x )+1
+let (a,b,)=reverse  pair(x,theta=2*x , # inside
+ y=(A))
+n'=reverse  count( )
+ let c=spread(x,[ A,B , ])
+}
+";
+
+const TIDY_LANGUAGE: &str = "\
+use ssd  # other
+dim D
+dim F = 1 + D * (D + 2) / 4
+/// Two words.
+sequential recurrence r(x: complex [D], param Z: [D]) -> (
+    /// The first.
+    o: complex [D],
+    p: [F] f32,  # second
+) {
+    /// Counts.
+    state n: [] in [0, inf) reverse = 0
+    state G: [D] columns(W)
+    state H: complex [D] reverse columns(W) = Z  # from Z
+    window B: [W, D] = re(x) + 1
+    # inside
+    let (a, b) = reverse pair(x, theta = 2 * x, y = A)
+    n' = reverse count()
+    let c = spread(x, [A, B])
+}
+";
+
+#[test]
+fn every_construct_has_a_layout() {
+    assert_eq!(format(UNTIDY_LANGUAGE).as_deref(), Ok(TIDY_LANGUAGE));
+    assert_eq!(format(TIDY_LANGUAGE).as_deref(), Ok(TIDY_LANGUAGE));
+    let broken = TIDY_LANGUAGE.replace("r(x: complex [D], ", "r(\n    x: complex [D],\n    ");
+    let broken = broken.replace("[D]) -> (", "[D],\n) -> (");
+    assert_eq!(format(&broken), Ok(broken));
+}

@@ -1,6 +1,6 @@
 //! Every program of the standard library is accepted and in its standard layout.
 
-use sluice_dsl::{format, lower, parse};
+use sluice_dsl::{format, lower_with, parse};
 use sluice_ir::step::{Recurrence, check};
 use std::fs;
 use std::path::Path;
@@ -20,7 +20,9 @@ fn programs() -> Vec<(String, String)> {
 }
 
 fn lowered(text: &str) -> Vec<Recurrence> {
-    parse(text).and_then(|ast| lower(&ast)).expect("the program has no errors")
+    let library =
+        |name: &str| programs().into_iter().find(|(n, _)| n == name).map(|(_, text)| text);
+    parse(text).and_then(|ast| lower_with(&ast, &library)).expect("the program has no errors")
 }
 
 #[test]

@@ -146,7 +146,7 @@ impl Program<'_> {
             return self.op(Op::Outer(ones, x), span);
         }
         let ones = self.filled(1.0, dims, span)?;
-        self.op(Op::Binary(Binary::Mul, x, ones), span)
+        self.op(Op::Binary(Binary::Mul, ones, x), span)
     }
 
     /// A number in every element of a shape: `0 * index + number` for a vector, and outer products with

@@ -78,8 +78,10 @@ impl<'a> Program<'a> {
         let declared = self.declare(&mut frame.scope, &source.name, symbol).is_some() && fits;
         let init = init.unwrap_or_else(|| constant(0.0)).list();
         let name = format!("{}{}", frame.prefix, source.name.text);
+        // The name of a state that a call adds is made by that call.
+        let named = self.calls.last().map_or(&source.name.span, |call| &call.span).clone();
         for (name, init) in array_names(&name, complex).into_iter().zip(init) {
-            self.declare_array(&name, &source.name.span);
+            self.declare_array(&name, &named);
             let span = self.place(&source.span);
             self.recurrence.states.push(State {
                 name,
