@@ -202,7 +202,8 @@ fn variant(
     Ok(None)
 }
 
-/// The object files and headers of the CPU's kernels, one of each a stage.
+/// The object files and headers of the CPU's kernels, one of each a stage; of several, also the header
+/// of all together.
 #[cfg(feature = "scalar")]
 fn embedded(
     scheduled: &Scheduled,
@@ -210,8 +211,9 @@ fn embedded(
     files: &mut Files,
     seen: Observer<'_>,
 ) -> Result<(), Diagnostic> {
-    use sluice_backends::package::{Header, header};
+    use sluice_backends::package::{Entry, Header, header, wrapper};
     use sluice_backends::scalar::{Options, Precision, WORKSPACE_ALIGN, object};
+    let mut entries = Vec::new();
     for (kernels, stage) in scheduled.plan.kernels.iter().zip(&manifest.stages) {
         let object = object(&kernels.cpu, Options::exact(Precision::F32))?;
         seen("object", &object.symbol);
@@ -224,6 +226,16 @@ fn embedded(
         };
         files.insert(format!("{}.h", stage.name), header(&kernels.cpu, about).into_bytes());
         files.insert(format!("{}.o", stage.name), object.bytes);
+        entries.push(Entry {
+            stage,
+            symbol: object.symbol,
+            params: kernels.cpu.params.iter().map(ParamInfo::from).collect(),
+            workspace_bytes: object.workspace_bytes,
+        });
+    }
+    if entries.len() > 1 {
+        let text = wrapper(manifest, &entries, WORKSPACE_ALIGN);
+        files.insert(format!("{}.h", manifest.program), text.into_bytes());
     }
     Ok(())
 }

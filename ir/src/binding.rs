@@ -212,6 +212,9 @@ impl From<&Param> for ParamInfo {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::artifact::{ArrayInfo, Per, StateInfo};
+    use crate::staged::{Runs, StateLink};
+    use std::collections::BTreeMap;
 
     fn info(kind: ParamRole, dtype: Dtype) -> ParamInfo {
         ParamInfo { name: "x".into(), kind, dtype, dims: vec![3, 2], by_group: true, align: 4 }
@@ -265,6 +268,58 @@ mod tests {
         arrays.insert("x".into(), Array::zeros(&[10, 2, 6]));
         assert_eq!(code(ParamRole::TokenIn, &arrays), Ok(true));
         assert_eq!(code(ParamRole::StateIn, &arrays), Err(Code::BadArray));
+    }
+
+    #[test]
+    fn params_of_stages_stand_for_arrays() {
+        let state = |name: &str, from, to: Option<&str>| StateInfo {
+            name: name.to_owned(),
+            link: StateLink { from, to: to.map(str::to_owned) },
+        };
+        let named = str::to_owned;
+        let stage = StageInfo {
+            name: named("p_2"),
+            runs: Runs::Tokens,
+            class: String::new(),
+            states: vec![
+                state("R", Origin::Initial(named("S")), Some("R_last")),
+                state("m", Origin::Last(named("m_kept")), None),
+                state("t", Origin::Declared, None),
+            ],
+            variants: vec![],
+        };
+        let array = |name: &str, role| ArrayInfo {
+            name: named(name),
+            role,
+            per: Per::Token,
+            dtype: Dtype::F32,
+            dims: vec![],
+            by_group: false,
+            doc: vec![],
+        };
+        let arrays = vec![array("x", ArrayRole::Input), array("g", ArrayRole::Between)];
+        let manifest = Manifest {
+            manifest_version: 0,
+            compiler: String::new(),
+            program: named("p"),
+            doc: vec![],
+            dims: BTreeMap::new(),
+            arrays,
+            stages: vec![stage],
+        };
+        let place = |name: &str, kind| {
+            let param = ParamInfo { name: named(name), ..info(kind, Dtype::F32) };
+            manifest.place(&manifest.stages[0], &param)
+        };
+        let (given, made) = (|n| Place::Given(named(n)), |n| Place::Made(named(n)));
+        assert_eq!(place("x", ParamRole::TokenIn), given("x"));
+        assert_eq!(place("g", ParamRole::TokenIn), made("g"));
+        assert_eq!(place("o", ParamRole::TokenOut), made("o"));
+        assert_eq!(place("R", ParamRole::StateIn), given("S"));
+        assert_eq!(place("R", ParamRole::StateOut), made("R_last"));
+        assert_eq!(place("m", ParamRole::StateIn), made("m_kept"));
+        assert_eq!(place("m", ParamRole::StateOut), Place::Absent);
+        assert_eq!(place("t", ParamRole::StateIn), Place::Absent);
     }
 
     #[test]

@@ -177,8 +177,17 @@ fn list(folder: &Folder) {
     done.done();
     let list: serde_json::Value = serde_json::from_str(&done.stdout).expect("the list is JSON");
     let entries = list.as_array().expect("the list is an array");
-    assert_eq!(entries.len(), sluice_stdlib::programs().count());
-    assert!(entries.iter().all(|e| e["modes"]["scan"] == "ready"), "{}", done.stdout);
+    let absent = sluice_stdlib::absent().len();
+    assert_eq!(entries.len(), sluice_stdlib::programs().count() + absent);
+    let programs = entries.iter().filter(|e| e["absent"].is_null());
+    for program in programs {
+        let stages = program["stages"].as_array().expect("a program has stages");
+        let kinds = stages.iter().all(|s| s["class"].as_str().is_some_and(|c| !c.is_empty()));
+        let scan = program["modes"]["scan"].as_str().expect("a mode has a status");
+        assert!(!stages.is_empty() && kinds, "{program}");
+        assert!(["ready", "partly", "absent"].contains(&scan), "{program}");
+    }
+    folder.sluice(&["list"]).done();
 }
 
 fn unknown_program(folder: &Folder) {

@@ -1,5 +1,9 @@
 //! What wraps code so that other projects can embed it: the C header of a scalar function.
 
+mod wrapper;
+
+pub use wrapper::{Entry, wrapper};
+
 use sluice_ir::artifact::{ArrayInfo, ParamInfo, ParamRole};
 use sluice_ir::dtype::Dtype;
 use sluice_ir::kernel::{Kernel, Order};
@@ -21,9 +25,10 @@ pub struct Header<'a> {
     pub workspace_align: usize,
 }
 
-/// Names of the function's own parameters, and words that C or C++ keeps for itself.
+/// Names of the functions' own parameters and variables, and words that C or C++ keeps for itself.
 const TAKEN: &[&str] = &[
     "and",
+    "at",
     "auto",
     "bool",
     "break",
@@ -51,6 +56,7 @@ const TAKEN: &[&str] = &[
     "long",
     "new",
     "not",
+    "once",
     "or",
     "private",
     "public",
@@ -66,6 +72,7 @@ const TAKEN: &[&str] = &[
     "switch",
     "template",
     "this",
+    "tokens",
     "typedef",
     "union",
     "unsigned",
@@ -168,14 +175,19 @@ fn comment(lines: &[String]) -> String {
     text + " */\n"
 }
 
-/// One parameter with its shape and documentation, and its strides.
-fn declaration(param: &ParamInfo, arrays: &[ArrayInfo]) -> String {
-    let (constant, direction) = if param.is_output() { ("", "out") } else { ("const ", "in") };
-    let ty = match param.dtype {
+/// The C type of an element.
+fn c_type(dtype: Dtype) -> &'static str {
+    match dtype {
         Dtype::F64 => "double",
         Dtype::F32 => "float",
         Dtype::F16 | Dtype::Bf16 => "uint16_t",
-    };
+    }
+}
+
+/// One parameter with its shape and documentation, and its strides.
+fn declaration(param: &ParamInfo, arrays: &[ArrayInfo]) -> String {
+    let (constant, direction) = if param.is_output() { ("", "out") } else { ("const ", "in") };
+    let ty = c_type(param.dtype);
     let rows = if param.by_group { "groups" } else { "heads" };
     let outer: &[&str] = match param.kind {
         ParamRole::TokenIn | ParamRole::TokenOut => &["tokens", rows],
