@@ -23,7 +23,10 @@ pub fn bind(recurrence: &Recurrence, given: &Extents) -> Result<Extents, Vec<Dia
     for (i, dim) in recurrence.dims.iter().enumerate() {
         if dim.formula.is_some() {
             match recurrence.size(DimId(i), &bound) {
-                Some(size) if size <= LARGEST => drop(bound.insert(dim.name.clone(), size)),
+                Some(size) if size <= LARGEST => {
+                    bound.insert(dim.name.clone(), size);
+                    errors.extend(contradiction(&dim.name, size, given));
+                }
                 // An operand without a size has been reported.
                 _ if !errors.is_empty() => {}
                 _ => errors.push(
@@ -42,13 +45,9 @@ pub fn bind(recurrence: &Recurrence, given: &Extents) -> Result<Extents, Vec<Dia
             continue;
         }
         match (dim.size, given.get(&dim.name)) {
-            (Some(fixed), Some(&size)) if fixed != size => errors.push(
-                Diagnostic::new(
-                    Code::BadBinding,
-                    format!("dimension `{}` is {fixed} in the program, not {size}", dim.name),
-                )
-                .with_help(format!("leave out `{}`", dim.name)),
-            ),
+            (Some(fixed), Some(&size)) if fixed != size => {
+                errors.extend(contradiction(&dim.name, fixed, given));
+            }
             (_, Some(0)) => errors.push(
                 Diagnostic::new(Code::BadBinding, format!("dimension `{}` has size 0", dim.name))
                     .with_help("sizes are 1 or more"),
@@ -83,6 +82,15 @@ pub fn bind(recurrence: &Recurrence, given: &Extents) -> Result<Extents, Vec<Dia
         );
     }
     if errors.is_empty() { Ok(bound) } else { Err(errors) }
+}
+
+/// An error if a size is given that is not the one that the program has.
+fn contradiction(name: &str, fixed: usize, given: &Extents) -> Option<Diagnostic> {
+    let size = given.get(name).filter(|size| **size != fixed)?;
+    let message = format!("dimension `{name}` is {fixed} in the program, not {size}");
+    Some(
+        Diagnostic::new(Code::BadBinding, message).with_help(format!("leave out `{name}`")),
+    )
 }
 
 /// Sizes of all dimensions from a size for each that the program does not compute from others.

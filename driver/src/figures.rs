@@ -10,7 +10,7 @@ use std::fmt;
 pub struct Figures {
     /// Entry point.
     pub entry: String,
-    /// `scan` or `step`.
+    /// `scan`, `step` or `loop`.
     pub schedule: &'static str,
     /// Tokens of one iteration.
     pub chunk: usize,
@@ -35,6 +35,8 @@ pub struct Figures {
     /// Nanoseconds for a token of one head when the target only moves those bytes, or only computes
     /// those products: the larger of both.
     pub floor: f64,
+    /// Registers of a thread and bytes spilled to local memory, once there is machine code.
+    pub assembled: Option<[usize; 2]>,
 }
 
 impl Figures {
@@ -70,6 +72,7 @@ impl Figures {
             product_flops: [tensor.1, scalar.1],
             bytes,
             floor: computing.max(bytes / rates.memory),
+            assembled: None,
         }
     }
 }
@@ -120,6 +123,12 @@ impl fmt::Display for Figures {
             f,
             "  {:.0} bytes and at least {:.3} ns for a token of a head",
             self.bytes, self.floor
-        )
+        )?;
+        match self.assembled {
+            Some([registers, spilled]) => {
+                write!(f, "\n  {registers} registers a thread, {spilled} bytes spilled")
+            }
+            None => Ok(()),
+        }
     }
 }

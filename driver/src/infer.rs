@@ -214,8 +214,12 @@ impl Sizes {
             ]);
         }
         let mut extents = BTreeMap::new();
-        for dim in recurrence.dims.iter().filter(|dim| dim.formula.is_none()) {
-            let size = self.size(&dim.name).ok_or_else(|| {
+        for dim in &recurrence.dims {
+            let size = self.size(&dim.name);
+            if size.is_none() && dim.formula.is_some() {
+                continue;
+            }
+            let size = size.ok_or_else(|| {
                 vec![
                     Diagnostic::new(
                         Code::MissingDimension,
@@ -227,16 +231,6 @@ impl Sizes {
             extents.insert(dim.name.clone(), size);
         }
         let extents = extents::bind(recurrence, &extents)?;
-        for (name, (size, by)) in &self.known {
-            if let Some(computed) = extents.get(name).filter(|computed| *computed != size) {
-                let message =
-                    format!("{by} has {name} = {size}, but the program computes {computed}");
-                return Err(vec![
-                    Diagnostic::new(Code::BadArray, message)
-                        .with_help("its size follows from those of other dimensions"),
-                ]);
-            }
-        }
         let problem = Problem { extents, heads, groups, cu_seqlens };
         let size = |dim: DimId| problem.extents[&recurrence.dims[dim.0].name];
         let orders = recurrence.states.iter().map(|state| state.order.with(size));

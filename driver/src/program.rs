@@ -19,7 +19,7 @@ pub fn recurrences(text: &str) -> Result<Vec<Recurrence>, Vec<Diagnostic>> {
 ///
 /// As for [`recurrences`].
 pub fn lower(ast: &Ast) -> Result<Vec<Recurrence>, Vec<Diagnostic>> {
-    sluice_dsl::lower(ast)
+    sluice_dsl::lower_with(ast, &|name| sluice_stdlib::find(name).map(str::to_owned))
 }
 
 /// The recurrence called `name`, or the only one.

@@ -5,6 +5,7 @@ mod architecture;
 mod assembly;
 mod cases;
 mod cli;
+mod embedding;
 mod error_index;
 mod errors;
 mod parts;
@@ -23,6 +24,7 @@ fn main() -> ExitCode {
     trials.extend(cli::trials());
     trials.extend(assembly::trials());
     trials.extend(parts::trials());
+    trials.extend(embedding::trials());
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }
 

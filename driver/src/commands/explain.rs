@@ -7,6 +7,7 @@ use sluice::explain::{self, Explanation};
 use sluice::extents::{self, Extents};
 use sluice::kernels::chunk_lengths;
 use sluice::summary::NOMINAL_EXTENT;
+use sluice::{Options, compile, tool};
 use sluice_ir::diagnostic::Diagnostic;
 use sluice_ir::dtype::Dtype;
 use sluice_ir::step::Recurrence;
@@ -26,6 +27,9 @@ pub(super) struct Arguments {
     /// Tokens of a chunk, 16, 32 or 64; else the longest that fits the target.
     #[arg(long, value_name = "TOKENS")]
     chunk: Option<usize>,
+    /// Assembles the kernels too, and says how many registers they take; this needs ptxas and seconds.
+    #[arg(long)]
+    assemble: bool,
     /// How it is written.
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
@@ -48,11 +52,23 @@ pub(super) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<(), Fail
     let (source, recurrence) = arguments.program.load()?;
     let chunks = chunk_lengths(arguments.chunk)?;
     let (dtype, target) = (arguments.target.dtype()?, arguments.target.target()?);
-    let explanation = sized(&recurrence, &arguments.extents.given()).and_then(|extents| {
-        let build = Build { extents: &extents, dtype, compute: Dtype::F32, target };
-        explain::explain(&recurrence, &build, chunks)
-    });
-    let explanation = explanation.map_err(|errors| Failure::User(errors, Some(source)))?;
+    let failure = |errors| Failure::User(errors, Some(source.clone()));
+    let extents = sized(&recurrence, &arguments.extents.given()).map_err(failure)?;
+    let build = Build { extents: &extents, dtype, compute: Dtype::F32, target };
+    let mut explanation = explain::explain(&recurrence, &build, chunks).map_err(failure)?;
+    if arguments.assemble {
+        let ptxas = tool::ptxas()?;
+        let options = Options {
+            recurrence: Some(&recurrence.name),
+            extents: &extents,
+            dtype,
+            target,
+            chunks,
+            ptxas: ptxas.as_deref(),
+        };
+        let package = compile(&source.text, &options, &mut |_, _| {}).map_err(failure)?;
+        explanation.assembled(&package.manifest);
+    }
     let format = match arguments.format {
         Format::Json => return json(&explanation, out),
         _ if arguments.json => return json(&explanation, out),
@@ -69,7 +85,8 @@ fn json(explanation: &Explanation, out: &mut dyn Write) -> Result<(), Failure> {
 
 /// The sizes given, and nominal ones for what is left open.
 fn sized(recurrence: &Recurrence, given: &Extents) -> Result<Extents, Vec<Diagnostic>> {
-    let mut extents = extents::uniform(recurrence, NOMINAL_EXTENT);
+    let open = recurrence.dims.iter().filter(|dim| dim.size.is_none() && dim.formula.is_none());
+    let mut extents: Extents = open.map(|dim| (dim.name.clone(), NOMINAL_EXTENT)).collect();
     extents.extend(given.clone());
     extents::bind(recurrence, &extents)
 }

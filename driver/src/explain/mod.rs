@@ -8,6 +8,7 @@ use crate::kernels::{StageKernels, chunk_options, plan};
 use crate::summary::{class, runs};
 pub use document::Format;
 use serde::Serialize;
+use sluice_ir::artifact::Manifest;
 use sluice_ir::diagnostic::Diagnostic;
 use sluice_ir::pointwise::Unary;
 use sluice_ir::seq::{Seq, Style, Term, core_of};
@@ -190,6 +191,19 @@ pub fn explain(
         operators,
         stages,
     })
+}
+
+impl Explanation {
+    /// Adds what the assembler said of each kernel.
+    pub fn assembled(&mut self, manifest: &Manifest) {
+        let variants = manifest.stages.iter().flat_map(|stage| &stage.variants);
+        for variant in variants {
+            let figures = self.stages.iter_mut().flat_map(|stage| &mut stage.kernels);
+            for figures in figures.filter(|figures| figures.entry == variant.entry) {
+                figures.assembled = variant.registers.zip(variant.spill_bytes).map(<[usize; 2]>::from);
+            }
+        }
+    }
 }
 
 impl Chunking {
