@@ -88,9 +88,7 @@ pub fn bind(recurrence: &Recurrence, given: &Extents) -> Result<Extents, Vec<Dia
 fn contradiction(name: &str, fixed: usize, given: &Extents) -> Option<Diagnostic> {
     let size = given.get(name).filter(|size| **size != fixed)?;
     let message = format!("dimension `{name}` is {fixed} in the program, not {size}");
-    Some(
-        Diagnostic::new(Code::BadBinding, message).with_help(format!("leave out `{name}`")),
-    )
+    Some(Diagnostic::new(Code::BadBinding, message).with_help(format!("leave out `{name}`")))
 }
 
 /// Sizes of all dimensions from a size for each that the program does not compute from others.

@@ -166,7 +166,8 @@ pub fn plan(
             Some(Err(refusal)) => (None, Some(refusal)),
             None => (None, None),
         };
-        let step = schedule::step_or_loop(&stage.recurrence, build, true)?;
+        let lower = if scan.is_some() { schedule::step_or_loop } else { schedule::token_loop };
+        let step = lower(&stage.recurrence, build, true)?;
         let cpu = step_loop(&stage.recurrence, build, Dtype::F32)?;
         Ok(StageKernels { term, scan, fallback, step, cpu })
     });

@@ -262,11 +262,11 @@ fn too_large(folder: &Folder) {
 }
 
 fn chunk_in_use(folder: &Folder) {
-    let build = ["build", "leaky_sum.sluice", "-o", "out", "--dims", "V=16", "--chunk"];
+    let build = ["build", "linear_attention", "-o", "out", "--dims", "K=16,V=16", "--chunk"];
     folder.sluice(&[&build[..], &["48"]].concat()).refused(Code::BadBinding);
     absent(&folder.path("out"));
     folder.sluice(&[&build[..], &["32"]].concat()).done();
-    assert!(folder.path("out/leaky_sum_scan32.ptx").is_file());
+    assert!(folder.path("out/linear_attention_scan32.ptx").is_file());
 }
 
 fn explain(folder: &Folder) {

@@ -29,7 +29,9 @@ pub fn wrapper(manifest: &Manifest, entries: &[Entry<'_>], workspace_align: usiz
     let includes: String =
         entries.iter().map(|e| format!("#include \"{}.h\"\n", e.stage.name)).collect();
     let lines = [
-        format!("All stages of `{name}`, one after another; arrays and strides are as for each of them."),
+        format!(
+            "All stages of `{name}`, one after another; arrays and strides are as for each of them."
+        ),
         "A final state must not be an initial state's memory.".to_owned(),
     ];
     format!(
@@ -170,7 +172,10 @@ impl Wrapper<'_> {
              char *at = (char *)workspace + {name}_aligned({scratch});\n    (void)tokens;\n"
         );
         for Held { name: kept, ty, bytes, place } in &held {
-            let _ = writeln!(text, "    {ty} *{kept} = ({ty} *)at;\n    at += {name}_aligned({bytes});");
+            let _ = writeln!(
+                text,
+                "    {ty} *{kept} = ({ty} *)at;\n    at += {name}_aligned({bytes});"
+            );
             if let Some(given) = self.final_state(place) {
                 let _ = writeln!(text, "    if ({given}) {kept} = {given};");
             }

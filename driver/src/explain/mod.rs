@@ -200,7 +200,8 @@ impl Explanation {
         for variant in variants {
             let figures = self.stages.iter_mut().flat_map(|stage| &mut stage.kernels);
             for figures in figures.filter(|figures| figures.entry == variant.entry) {
-                figures.assembled = variant.registers.zip(variant.spill_bytes).map(<[usize; 2]>::from);
+                figures.assembled =
+                    variant.registers.zip(variant.spill_bytes).map(<[usize; 2]>::from);
             }
         }
     }
