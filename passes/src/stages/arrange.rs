@@ -11,7 +11,7 @@ use super::ring::{Ring, degrees};
 use super::timetable::Slot;
 use crate::lift;
 use sluice_ir::diagnostic::Diagnostic;
-use sluice_ir::staged::{Class, Form, From, Runs, Stage, Staged, StateLink};
+use sluice_ir::staged::{Class, Form, From, Runs, Stage, StateLink};
 use sluice_ir::step::{NodeId, Order, Recurrence, StateId};
 use std::collections::BTreeSet;
 
@@ -46,7 +46,7 @@ pub(super) fn arrange(
     groups: &[Group],
     kinds: &[Kind],
     slots: &[Slot],
-) -> Result<Staged, Retry> {
+) -> Result<Vec<Stage>, Retry> {
     let mut plan = Plan { program, groups, kinds, parts: vec![], raised: BTreeSet::new() };
     for slot in slots {
         plan.add(slot)?;
@@ -218,7 +218,8 @@ impl Plan<'_> {
         let results: Vec<NodeId> = declared.chain(filled.exports.iter().copied()).collect();
         let updates = part.states.iter().map(|s| recurrence.updates[s.0]);
         let sum = degrees(recurrence, &part.states, Ring::Sum);
-        let read = readings(program, &part.states, &sum, results.iter().copied());
+        let read =
+            readings(program, (&part.states, &BTreeSet::new()), &sum, results.iter().copied());
         let mut kept = closure(program, updates);
         kept.extend(closure(program, read));
         let layout = Layout::new(program, &self.parts);
@@ -231,9 +232,11 @@ impl Plan<'_> {
         filled.content.nodes.iter().copied().filter(moved).collect()
     }
 
-    fn staged(&self, filled: &[Filled]) -> Staged {
+    fn staged(&self, filled: &[Filled]) -> Vec<Stage> {
         let recurrence = self.program.recurrence;
-        let count = self.parts.len();
+        let restores = &self.program.prepared.restores;
+        let count = self.parts.len() + restores.len();
+        let entry = |place: usize| format!("{}_{}", recurrence.name, place + 1);
         let stages = self.parts.iter().zip(filled).enumerate().map(|(place, (part, filled))| {
             let mut made = match count {
                 1 => recurrence.clone(),
@@ -241,7 +244,7 @@ impl Plan<'_> {
             };
             let mut form = part.form.clone();
             if count > 1 {
-                made.name = format!("{}_{}", recurrence.name, place + 1);
+                made.name = entry(place);
                 let is_matrix = |s: &StateId| recurrence.states[s.0].dims.len() > 1;
                 let reads_matrix = filled.content.lasts.iter().any(is_matrix);
                 if part.states.is_empty()
@@ -251,20 +254,20 @@ impl Plan<'_> {
                     form = Form::Chunks;
                 }
             }
-            let name = |s: &StateId| recurrence.states[s.0].name.clone();
-            let own = part
-                .states
-                .iter()
-                .map(|s| StateLink { from: From::Initial(name(s)), to: Some(name(s)) });
-            let last = |s| StateLink { from: From::Last(name(s)), to: None };
+            let of = |s: &StateId| self.program.prepared.links[s.0].clone();
+            let last = |s: &StateId| {
+                let kept = of(s).to.expect("the last value of every state is kept");
+                StateLink { from: From::Last(kept), to: None }
+            };
+            let own = part.states.iter().map(of);
             let links = own.chain(filled.content.lasts.iter().map(last)).collect();
             Stage { recurrence: made, links, runs: Runs::Tokens, form }
         });
-        Staged {
-            name: recurrence.name.clone(),
-            outputs: recurrence.outputs.iter().map(|o| o.name.clone()).collect(),
-            states: recurrence.states.iter().map(|s| s.name.clone()).collect(),
-            stages: stages.collect(),
-        }
+        let restored = restores.iter().enumerate().map(|(i, stage)| {
+            let mut stage = stage.clone();
+            stage.recurrence.name = entry(self.parts.len() + i);
+            stage
+        });
+        stages.chain(restored).collect()
     }
 }

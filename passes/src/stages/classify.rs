@@ -8,32 +8,36 @@ use super::reading::{closure, readings};
 use super::ring::{Degree, Ring, degrees, not_affine};
 use crate::lift;
 use sluice_ir::diagnostic::{Code, Diagnostic};
-use sluice_ir::staged::{Class, Form};
+use sluice_ir::staged::{Class, Form, From};
 use sluice_ir::step::{NodeId, Op, StateId};
 use std::collections::BTreeSet;
 
 /// How a group runs, and for chunks which values must be made beforehand, since chunks cannot.
 pub(super) type Kind = (Form, BTreeSet<NodeId>);
 
-/// What a group is.
+/// What a group is, whose values the updates of some states, `later`, need.
 ///
 /// # Errors
 /// If its update is not affine and the program does not say so, or its state may grow.
-pub(super) fn classify(program: &Program, group: &Group) -> Result<Kind, Diagnostic> {
+pub(super) fn classify(
+    program: &Program,
+    group: &Group,
+    later: &BTreeSet<StateId>,
+) -> Result<Kind, Diagnostic> {
     let states = &group.states;
     let sum = degrees(program.recurrence, states, Ring::Sum);
     if !is_affine(program, states, &sum) {
         return beyond_affine(program, states, &sum);
     }
     let outside = program.results_outside(states);
-    let read = readings(program, states, &sum, outside);
+    let read = readings(program, (states, later), &sum, outside);
     let ranks = states.iter().map(|s| program.recurrence.states[s.0].dims.len());
     let (largest, count) = (ranks.max().unwrap_or(0), states.len());
     let by_dot = |id: &NodeId| matches!(program.recurrence.node(*id).op, Op::Dot(..));
     if largest < 2 && (count > 1 || !read.iter().all(by_dot)) {
         return Ok(steps(program, states, &sum, None));
     }
-    match sequence_form(program, group, &read) {
+    match sequence_form(program, group, later, &read) {
         Ok(cut) => Ok((Form::Chunks, cut)),
         Err(refusal) if refusal.code == Code::UnsafeExponent && count == 1 => {
             match program.recurrence.sequential {
@@ -62,6 +66,12 @@ fn beyond_affine(
     sum: &[Degree],
 ) -> Result<Kind, Diagnostic> {
     let names = program.state_names(states);
+    let declared = |s: &StateId| program.prepared.links[s.0].from == From::Declared;
+    if states.iter().all(declared) {
+        // Turns, which are less than one; an angle is affine but for whole turns.
+        let reason = format!("{names}: the sum of all angles so far");
+        return Ok((Form::Steps { class: Class::Elementwise, reason }, BTreeSet::new()));
+    }
     let rings = [
         (Ring::Max, Class::MaxPlus, "a running maximum"),
         (Ring::Min, Class::MaxPlus, "a running minimum"),
@@ -124,12 +134,13 @@ fn steps(
 fn sequence_form(
     program: &Program,
     group: &Group,
+    later: &BTreeSet<StateId>,
     read: &BTreeSet<NodeId>,
 ) -> Result<BTreeSet<NodeId>, Diagnostic> {
     let mut refusal = None;
     for depth in [Depth::Nothing, Depth::Pointwise, Depth::All] {
         let cut = inputs_instead(program, &group.states, read, depth);
-        match lifts_alone(program, group, read, &cut) {
+        match lifts_alone(program, group, (later, read), &cut) {
             Ok(()) => return Ok(cut),
             // The reason to show is the one without any detour.
             Err(reason) => refusal = refusal.or(Some(reason)),
@@ -191,14 +202,19 @@ fn inputs_instead(
 fn lifts_alone(
     program: &Program,
     group: &Group,
-    read: &BTreeSet<NodeId>,
+    (later, read): (&BTreeSet<StateId>, &BTreeSet<NodeId>),
     cut: &BTreeSet<NodeId>,
 ) -> Result<(), Diagnostic> {
     let all = (0..program.recurrence.states.len()).map(StateId);
     let part = |states, placed| Part { states, order: group.order, form: Form::Chunks, placed };
     let others = all.filter(|s| !group.states.contains(s)).collect();
     let parts = [part(others, cut.clone()), part(group.states.clone(), BTreeSet::new())];
-    let layout = Layout::new(program, &parts);
+    let mut layout = Layout::new(program, &parts);
+    for (first, reads) in layout.first.iter_mut().zip(&program.reads) {
+        if !reads.states.is_disjoint(later) {
+            *first = 0; // What later states give is an input too.
+        }
+    }
     let updates = group.states.iter().map(|s| program.recurrence.updates[s.0]);
     let content = layout.content(1, updates.chain(read.iter().copied()));
     let content = content.map_err(|crossing| program.matrix_needed(crossing.node))?;

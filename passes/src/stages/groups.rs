@@ -118,7 +118,7 @@ fn wait_for_readers(program: &Program, groups: &mut [Group]) {
 }
 
 /// The groups of some states, in order.
-fn groups_of(groups: &[Group], states: &BTreeSet<StateId>) -> Vec<usize> {
+pub(super) fn groups_of(groups: &[Group], states: &BTreeSet<StateId>) -> Vec<usize> {
     let holds = |group: &Group| !group.states.is_disjoint(states);
     (0..groups.len()).filter(|g| holds(&groups[*g])).collect()
 }
@@ -127,4 +127,12 @@ fn groups_of(groups: &[Group], states: &BTreeSet<StateId>) -> Vec<usize> {
 fn needs_group(groups: &[Group], group: usize, wanted: usize) -> bool {
     let Group { beside, before, .. } = &groups[group];
     beside.iter().chain(before).any(|g| *g == wanted || needs_group(groups, *g, wanted))
+}
+
+/// The states of the groups that need a group.
+pub(super) fn later(groups: &[Group], group: &Group) -> BTreeSet<StateId> {
+    let place = groups.iter().position(|g| g.states == group.states);
+    let place = place.expect("the group is one of them");
+    let users = (0..groups.len()).filter(|g| needs_group(groups, *g, place));
+    users.flat_map(|g| groups[g].states.iter().copied()).collect()
 }

@@ -9,16 +9,21 @@
 mod arrange;
 mod assemble;
 mod classify;
+mod distribute;
+mod gauge;
 mod groups;
 mod layout;
 mod program;
 mod reading;
+mod rewrite;
 mod ring;
 mod timetable;
 
 use arrange::{Retry, arrange};
-use classify::{as_steps, classify};
-use program::Program;
+use classify::{Kind, as_steps, classify};
+use distribute::distribute;
+use groups::Group;
+use program::{Prepared, Program};
 use sluice_ir::diagnostic::Diagnostic;
 use sluice_ir::staged::{Form, Staged};
 use sluice_ir::step::Recurrence;
@@ -58,20 +63,22 @@ pub fn stages_with(
     mut grouping: Grouping,
 ) -> Result<Staged, Vec<Diagnostic>> {
     crate::lift::sizes(recurrence, extents)?;
-    let program = &Program::new(recurrence, extents);
+    let (prepared, classes) = prepare(recurrence, extents);
+    let program = &Program::new(&prepared, extents);
     let groups = groups::groups(program);
-    let (kinds, refused): (Vec<_>, Vec<_>) =
-        groups.iter().map(|g| classify(program, g)).partition(Result::is_ok);
-    let refused: Vec<Diagnostic> = refused.into_iter().filter_map(Result::err).collect();
+    let mut kinds = Vec::new();
+    let mut refused = Vec::new();
+    for kind in classes {
+        kind.map_or_else(|diagnostic| refused.push(diagnostic), |kind| kinds.push(kind));
+    }
     if !refused.is_empty() {
         return Err(refused);
     }
-    let mut kinds: Vec<_> = kinds.into_iter().filter_map(Result::ok).collect();
-    loop {
+    let stages = loop {
         let chunks: Vec<bool> = kinds.iter().map(|kind| kind.0 == Form::Chunks).collect();
         let slots = timetable(&groups, &chunks, grouping);
         match arrange(program, &groups, &kinds, &slots) {
-            Ok(staged) => return Ok(staged),
+            Ok(stages) => break stages,
             Err(Retry::Apart(_)) if grouping == Grouping::Joint => grouping = Grouping::Single,
             Err(Retry::Apart(refusal)) if !refusal.groups.iter().any(|g| chunks[*g]) => {
                 return Err(vec![refusal.diagnostic]);
@@ -82,6 +89,37 @@ pub fn stages_with(
                 }
             }
             Err(Retry::Refused(diagnostic)) => return Err(vec![diagnostic]),
+        }
+    };
+    Ok(Staged {
+        name: recurrence.name.clone(),
+        outputs: recurrence.outputs.iter().map(|o| o.name.clone()).collect(),
+        states: recurrence.states.iter().map(|s| s.name.clone()).collect(),
+        stages,
+    })
+}
+
+fn classes(program: &Program, groups: &[Group]) -> Vec<Result<Kind, Diagnostic>> {
+    groups.iter().map(|g| classify(program, g, &groups::later(groups, g))).collect()
+}
+
+/// The program rewritten such that more of it has a sequence form, and what its groups are.
+fn prepare(
+    recurrence: &Recurrence,
+    extents: &BTreeMap<String, usize>,
+) -> (Prepared, Vec<Result<Kind, Diagnostic>>) {
+    let mut prepared = Prepared::new(recurrence);
+    let program = Program::new(&prepared, extents);
+    if let Some(distributed) = distribute(&program, &groups::groups(&program)) {
+        prepared = Prepared { recurrence: distributed, ..prepared };
+    }
+    loop {
+        let program = &Program::new(&prepared, extents);
+        let groups = groups::groups(program);
+        let classes = classes(program, &groups);
+        match gauge::gauge(program, &groups, &classes) {
+            Some(next) => prepared = next,
+            None => return (prepared, classes),
         }
     }
 }

@@ -3,11 +3,48 @@
 use sluice_ir::diagnostic::{Code, Diagnostic};
 use sluice_ir::dtype::Dtype;
 use sluice_ir::pointwise::Interval;
+use sluice_ir::staged::{From, Stage, StateLink};
 use sluice_ir::step::{self, NodeId, Op, Output, Reads, Recurrence, StateId};
 use std::collections::{BTreeMap, BTreeSet};
 
+/// A program as far as it has been rewritten.
+#[derive(Clone)]
+pub(super) struct Prepared {
+    /// What is left to be cut.
+    pub(super) recurrence: Recurrence,
+    /// Where each of its states comes from and goes to.
+    pub(super) links: Vec<StateLink>,
+    /// Stages that make last values of the program's states afterwards.
+    pub(super) restores: Vec<Stage>,
+}
+
+impl Prepared {
+    /// A program as it is.
+    pub(super) fn new(recurrence: &Recurrence) -> Self {
+        let own = |state: &step::State| StateLink {
+            from: From::Initial(state.name.clone()),
+            to: Some(state.name.clone()),
+        };
+        let links = recurrence.states.iter().map(own).collect();
+        Self { recurrence: recurrence.clone(), links, restores: vec![] }
+    }
+
+    /// The same with another recurrence and one more stage afterwards. What is restored from last values
+    /// of the old recurrence comes after them.
+    pub(super) fn with(
+        &self,
+        recurrence: Recurrence,
+        links: Vec<StateLink>,
+        restore: Stage,
+    ) -> Self {
+        let restores = [vec![restore], self.restores.clone()].concat();
+        Self { recurrence, links, restores }
+    }
+}
+
 /// A recurrence with facts about its nodes.
 pub(super) struct Program<'a> {
+    pub(super) prepared: &'a Prepared,
     pub(super) recurrence: &'a Recurrence,
     pub(super) extents: &'a BTreeMap<String, usize>,
     /// What every node reads of states.
@@ -22,8 +59,9 @@ pub(super) struct Program<'a> {
 }
 
 impl<'a> Program<'a> {
-    pub(super) fn new(recurrence: &'a Recurrence, extents: &'a BTreeMap<String, usize>) -> Self {
-        let mut used = Names::of(recurrence);
+    pub(super) fn new(prepared: &'a Prepared, extents: &'a BTreeMap<String, usize>) -> Self {
+        let recurrence = &prepared.recurrence;
+        let mut used = Names::of(recurrence, &prepared.links, &prepared.restores);
         let last_names = recurrence.states.iter().map(|s| used.fresh(&format!("{}_last", s.name)));
         let last_names = last_names.collect();
         let name = |(i, node): (usize, &step::Node)| {
@@ -43,6 +81,7 @@ impl<'a> Program<'a> {
             constant.push(!varies && node.op.operands().iter().all(|o| constant[o.0]));
         }
         Self {
+            prepared,
             recurrence,
             extents,
             reads: step::reads(recurrence),
@@ -85,12 +124,14 @@ impl<'a> Program<'a> {
 pub(super) struct Names(BTreeSet<String>);
 
 impl Names {
-    /// The names of a program's arrays.
-    pub(super) fn of(recurrence: &Recurrence) -> Self {
+    /// The names of a program's arrays, and those under which states are kept.
+    pub(super) fn of(recurrence: &Recurrence, links: &[StateLink], restores: &[Stage]) -> Self {
+        let restored = restores.iter().flat_map(|stage| &stage.links);
+        let kept = links.iter().chain(restored).filter_map(|link| link.to.clone());
         let inputs = recurrence.inputs.iter().map(|i| i.name.clone());
         let states = recurrence.states.iter().map(|s| s.name.clone());
         let outputs = recurrence.outputs.iter().map(|o| o.name.clone());
-        Self(inputs.chain(states).chain(outputs).collect())
+        Self(inputs.chain(states).chain(outputs).chain(kept).collect())
     }
 
     /// A name like the one wished for that nothing else has, as identifiers of C are written.

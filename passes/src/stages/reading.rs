@@ -6,10 +6,11 @@ use sluice_ir::step::{NodeId, Op, StateId};
 use std::collections::BTreeSet;
 
 /// The smallest values through which some results depend on states: products of matrices with vectors,
-/// and vectors and matrices themselves where something needs all of their elements.
+/// and vectors and matrices themselves where something needs all of their elements. Matrices of states
+/// that depend on these, `later`, are not theirs.
 pub(super) fn readings(
     program: &Program,
-    states: &BTreeSet<StateId>,
+    (states, later): (&BTreeSet<StateId>, &BTreeSet<StateId>),
     degrees: &[Degree],
     results: impl IntoIterator<Item = NodeId>,
 ) -> BTreeSet<NodeId> {
@@ -24,14 +25,16 @@ pub(super) fn readings(
         let op = program.recurrence.node(id).op;
         let operands = op.operands().into_iter().filter(|o| depends(*o));
         let operands: Vec<NodeId> = operands.collect();
-        let reads_matrix = rank(id) < 2 && operands.iter().any(|o| rank(*o) > 1);
+        let own = |o: &NodeId| program.reads[o.0].states.is_disjoint(later);
+        let reads_matrix = rank(id) < 2 && operands.iter().any(|o| rank(*o) > 1 && own(o));
         let reads_vector = matches!((op, &operands[..]),
             (Op::Dot(..), [only]) if degrees[only.0] == Degree::Affine && rank(id) < rank(*only));
         if reads_matrix || reads_vector || matches!(op, Op::State(_)) {
             found.insert(id);
         }
         if !reads_vector {
-            waiting.extend(operands.into_iter().filter(|o| !reads_matrix || rank(*o) < 2));
+            let deeper = |o: &NodeId| !reads_matrix || rank(*o) < 2 || !own(o);
+            waiting.extend(operands.iter().copied().filter(deeper));
         }
     }
     found

@@ -6,7 +6,7 @@ use sluice_ir::staged::{Form, Staged};
 use sluice_passes::Grouping;
 
 /// The stages of a program: the states that each carries, and its class.
-fn summary(staged: &Staged) -> Vec<String> {
+pub(crate) fn summary(staged: &Staged) -> Vec<String> {
     let stage = |stage: &sluice_ir::staged::Stage| {
         let states: Vec<&str> = stage.recurrence.states.iter().map(|s| s.name.as_str()).collect();
         let form = match &stage.form {

@@ -8,4 +8,5 @@ mod random;
 
 mod agreement;
 mod classes;
+mod gauges;
 mod programs;
