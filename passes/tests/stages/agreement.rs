@@ -1,7 +1,7 @@
 //! Every program gives the same in stages as as a whole.
 
-use crate::programs;
 use crate::random::Random;
+use crate::{gauges, programs};
 use sluice_ir::diagnostic::Diagnostic;
 use sluice_ir::problem::{Array, Arrays, Problem};
 use sluice_ir::seq;
@@ -79,10 +79,14 @@ pub(crate) fn staged(recurrence: &Recurrence, grouping: Grouping) -> Staged {
     staged
 }
 
+fn all() -> impl Iterator<Item = Recurrence> {
+    programs::all().into_iter().chain(gauges::all())
+}
+
 #[test]
 fn stages_agree_with_the_step() {
     let problem = problem();
-    for recurrence in programs::all() {
+    for recurrence in all() {
         let mut arrays = arrays(&recurrence, &problem);
         for given in [true, false] {
             if !given {
@@ -103,7 +107,7 @@ fn stages_agree_with_the_step() {
 #[test]
 fn lifted_stages_agree_with_the_step() {
     let problem = problem();
-    for recurrence in programs::all() {
+    for recurrence in all() {
         let arrays = arrays(&recurrence, &problem);
         let reference = step::eval(&recurrence, &problem, &arrays);
         let staged = staged(&recurrence, Grouping::Joint);
@@ -126,7 +130,7 @@ fn lifted_stages_agree_with_the_step() {
 
 #[test]
 fn stages_are_repeatable() {
-    for recurrence in programs::all() {
+    for recurrence in all() {
         let text = || staged(&recurrence, Grouping::Joint).to_string();
         assert_eq!(text(), text());
     }

@@ -381,6 +381,60 @@ pub(crate) fn running_mean() -> Recurrence {
     p.finish()
 }
 
+/// The best path through a few hidden states.
+pub(crate) fn viterbi() -> Recurrence {
+    let mut p = Step::new("viterbi");
+    let (x, w) = (p.token("x", "K"), p.token("w", "MK"));
+    let a = p.state("a", "M");
+    let moves = p.add(w, a);
+    let best = p.reduce(Reduction::Max, moves, "M");
+    let scored = p.add(best, x);
+    // From K to M states again.
+    let again = p.token("u", "KM");
+    let moves = p.add(again, scored);
+    let next = p.reduce(Reduction::Max, moves, "K");
+    let o = p.reduce(Reduction::Max, next, "M");
+    p.update("a", next);
+    p.output("o", o);
+    p.finish()
+}
+
+/// All paths through a few hidden states.
+pub(crate) fn forward_sums() -> Recurrence {
+    let mut p = Step::new("forward_sums");
+    let (w, a) = (p.token("w", "KM"), p.state("a", "M"));
+    let u = p.token("u", "KM");
+    let moves = p.add(w, a);
+    let all = log_sum_exp(&mut p, moves, "M");
+    let moves = p.add(u, all);
+    let next = log_sum_exp(&mut p, moves, "K");
+    p.update("a", next);
+    p.output("o", next);
+    p.finish()
+}
+
+fn log_sum_exp(p: &mut Step, x: NodeId, dim: &str) -> NodeId {
+    let largest = p.reduce(Reduction::Max, x, dim);
+    let shifted = p.sub(x, largest);
+    let weights = p.exp(shifted);
+    let total = p.reduce(Reduction::Sum, weights, dim);
+    let rest = p.unary(Unary::Log, total);
+    p.add(largest, rest)
+}
+
+/// Two vectors that take up each other.
+pub(crate) fn coupled_vectors() -> Recurrence {
+    let mut p = Step::new("coupled_vectors");
+    let (c, u) = (p.ranged("c", "K", [-0.5, 0.5]), p.token("u", "K"));
+    let (x, y) = (p.state("x", "K"), p.state("y", "K"));
+    let (cx, cy) = (p.mul(c, x), p.mul(c, y));
+    let (next_x, next_y) = (p.add(cy, u), p.sub(u, cx));
+    p.update("x", next_x);
+    p.update("y", next_y);
+    p.output("o", next_x);
+    p.finish()
+}
+
 pub(crate) fn all() -> Vec<Recurrence> {
     vec![
         normalised(),
@@ -404,5 +458,8 @@ pub(crate) fn all() -> Vec<Recurrence> {
         read_by_a_later_one(),
         sum_of_states(),
         running_mean(),
+        viterbi(),
+        forward_sums(),
+        coupled_vectors(),
     ]
 }
