@@ -18,7 +18,7 @@ use std::collections::BTreeSet;
 /// Groups that are in the way, and why.
 pub(super) struct Refusal {
     pub(super) groups: Vec<usize>,
-    pub(super) diagnostic: Diagnostic,
+    pub(super) diagnostic: Box<Diagnostic>,
 }
 
 /// Why a timetable does not do.
@@ -28,7 +28,7 @@ pub(super) enum Retry {
     /// These groups should run token by token.
     Steps(Refusal),
     /// Nothing helps.
-    Refused(Diagnostic),
+    Refused(Box<Diagnostic>),
 }
 
 /// What a part gives besides states.
@@ -93,7 +93,7 @@ impl Plan<'_> {
         let first = cut.iter().map(|id| layout.first[id.0]).max().unwrap_or(0);
         if first >= here && here > 0 && cut.iter().any(|id| layout.bound[id.0]) {
             let spoken = *cut.iter().next().expect("the cut is not empty");
-            let diagnostic = self.program.matrix_needed(spoken);
+            let diagnostic = Box::new(self.program.matrix_needed(spoken));
             return Err(Retry::Apart(Refusal { groups: slot.groups.clone(), diagnostic }));
         }
         let steps = |p: &usize| self.parts[*p].form != Form::Chunks;
@@ -168,7 +168,7 @@ impl Plan<'_> {
 
     /// Who must give way for a matrix that would cross.
     fn crossing(&self, crossing: &Crossing) -> Retry {
-        let diagnostic = self.program.matrix_needed(crossing.node);
+        let diagnostic = Box::new(self.program.matrix_needed(crossing.node));
         let holders = &self.program.reads[crossing.node.0].states;
         for states in [holders, &self.parts[crossing.part].states] {
             let mut groups = self.groups_in(states);
@@ -199,7 +199,8 @@ impl Plan<'_> {
                 self.raised.extend(states);
                 return Ok(true);
             }
-            let diagnostic = refused.into_iter().next().expect("a refusal has a reason");
+            let first = refused.into_iter().next().expect("a refusal has a reason");
+            let diagnostic = Box::new(first);
             let refusal = Refusal { groups: self.groups_in(&states), diagnostic };
             return Err(match refusal.groups.len() {
                 1 => Retry::Steps(refusal),

@@ -81,14 +81,14 @@ pub fn stages_with(
             Ok(stages) => break stages,
             Err(Retry::Apart(_)) if grouping == Grouping::Joint => grouping = Grouping::Single,
             Err(Retry::Apart(refusal)) if !refusal.groups.iter().any(|g| chunks[*g]) => {
-                return Err(vec![refusal.diagnostic]);
+                return Err(vec![*refusal.diagnostic]);
             }
             Err(Retry::Apart(refusal) | Retry::Steps(refusal)) => {
                 for group in refusal.groups.into_iter().collect::<BTreeSet<_>>() {
                     kinds[group] = as_steps(program, &groups[group], &refusal.diagnostic);
                 }
             }
-            Err(Retry::Refused(diagnostic)) => return Err(vec![diagnostic]),
+            Err(Retry::Refused(diagnostic)) => return Err(vec![*diagnostic]),
         }
     };
     Ok(Staged {

@@ -1,6 +1,6 @@
 //! Stages against the definition: what runs stage by stage gives what the whole program gives.
 
-#[allow(dead_code)] // Programs of the sequence form use the rest of it.
+#[allow(dead_code, reason = "programs of the sequence form use the rest of it")]
 #[path = "../sequence/builder.rs"]
 mod builder;
 #[path = "../sequence/random.rs"]

@@ -50,7 +50,7 @@ pub(super) fn signs(program: &Program, state: StateId) -> Option<Prepared> {
     let mut used = names(program);
     let kept = used.fresh(&format!("{}_unsigned", declared.name));
     let mut links = program.prepared.links.clone();
-    let restored = std::mem::replace(&mut links[state.0].to, Some(kept.clone()));
+    let restored = links[state.0].to.replace(kept.clone());
     let mut restoring = Restoring::new(program);
     let (whole, mut last) = restoring.take(declared, &kept, restored.as_deref());
     let mut carried = Vec::new();

@@ -77,7 +77,7 @@ pub(super) fn turns(program: &Program, re: StateId, im: StateId) -> Option<Prepa
     let declared = [&old.states[re.0], &old.states[im.0]];
     let mut kept = |state: StateId, name: &str| {
         let kept = used.fresh(&format!("{name}_unturned"));
-        let restored = std::mem::replace(&mut links[state.0].to, Some(kept.clone()));
+        let restored = links[state.0].to.replace(kept.clone());
         (kept, restored)
     };
     let taken = [(re, declared[0]), (im, declared[1])].map(|(state, declared)| {
