@@ -73,6 +73,7 @@ impl Model {
             Seq::Last(_) => VIEW,
             Seq::Dhist([_, a, b, d, _]) => self.dense_loop([array(*a), array(*b), array(*d)]),
             Seq::Tile(_) => self.scalar(me.shape, 1.0),
+            Seq::Top(_) => self.scalar(me.shape, me.shape.features as f64),
             Seq::Unary(..) | Seq::Binary(..) | Seq::Select(_) | Seq::Live(_) => {
                 self.pointwise(node, me.shape, of)
             }

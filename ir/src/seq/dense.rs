@@ -47,8 +47,15 @@ pub(super) fn facts(node: &Seq, of: &dyn Fn(Id) -> Facts) -> ArrayFacts {
 
 /// `a^n` for a square matrix.
 pub(super) fn power(a: &Array3, n: usize) -> Array3 {
-    let identity = Array3::identity(1, a.rows);
-    (0..n).fold(identity, |power, _| Array3::product(&power, a))
+    let (mut result, mut square, mut rest) = (Array3::identity(1, a.rows), a.clone(), n);
+    while rest > 0 {
+        if rest % 2 == 1 {
+            result = Array3::product(&result, &square);
+        }
+        square = Array3::product(&square, &square);
+        rest /= 2;
+    }
+    result
 }
 
 /// `orbit m n A B`: rows of `B (A^T)^e` for each of `n` steps, with `e` the steps that `m` holds for.
@@ -66,9 +73,13 @@ pub(super) fn orbit(mask: Mask, n: usize, a: &Array3, b: &Array3) -> Array3 {
 
 /// `impulse m n A q B`: `m(t,s) q A^e B^T` for each pair of `n` steps, with `e` the steps between them.
 pub(super) fn impulse(mask: Mask, n: usize, [a, q, b]: [&Array3; 3]) -> Array3 {
-    let responses: Vec<Array3> = (0..n)
-        .map(|e| Array3::product(&Array3::product(q, &power(a, e)), &b.transposed()))
-        .collect();
+    let keys = b.transposed();
+    let mut moved = q.clone();
+    let mut responses = vec![];
+    for _ in 0..n {
+        responses.push(Array3::product(&moved, &keys));
+        moved = Array3::product(&moved, a);
+    }
     Array3::from_fn([1, n * q.rows, n * b.rows], |_, row, col| {
         let (t, s) = (row / q.rows, col / b.rows);
         let response = &responses[mask.segment(t, s).len()];

@@ -188,6 +188,16 @@ impl Evaluator<'_> {
                 let (n, x) = (self.count(*n), array(x));
                 Array3 { rows: x.rows / n, features: x.features * n, ..x.clone() }
             }
+            Seq::Top([k, x]) => {
+                let (k, x) = (self.count(*k), array(x));
+                Array3::from_fn(x.shape(), |n, r, c| {
+                    let ahead = |i: &usize| {
+                        let (own, other) = (x.at(n, r, c), x.at(n, r, *i));
+                        other > own || (other == own && *i < c)
+                    };
+                    f64::from(u8::from((0..x.features).filter(ahead).count() < k))
+                })
+            }
             Seq::Tile([n, x]) => {
                 let (n, x) = (self.count(*n), array(x));
                 let extents = [x.blocks, x.rows, x.features * n];

@@ -182,6 +182,9 @@ operators! {
     "tile" = Tile / 2,
     /// `tots n x`: `[N, nR, F] -> [N, R, F]`, sums of `n` consecutive rows.
     "tots" = Tots / 2,
+    /// `top k x`: `[N, R, F]`, 1 where fewer than `k` features of a row are larger, or as large and
+    /// before it, else 0.
+    "top" = Top / 2,
     /// `tr x`: rows and features exchanged in each block.
     "tr" = Tr / 1,
     /// `power n A`: `A^n` of a square matrix for all tokens.

@@ -210,7 +210,8 @@ pub fn facts(node: &Seq, leaves: &Leaves, of: &dyn Fn(Id) -> Facts) -> Facts {
         | Seq::Cols(_)
         | Seq::Split(_)
         | Seq::Join(_)
-        | Seq::Tile(_) => layout(node, of),
+        | Seq::Tile(_)
+        | Seq::Top(_) => layout(node, of),
         Seq::Hist(_) | Seq::Hz(_) | Seq::Fin(_) => history(node, of),
         Seq::Tr(_)
         | Seq::Power(_)
@@ -431,6 +432,7 @@ fn layout(node: &Seq, of: &dyn Fn(Id) -> Facts) -> ArrayFacts {
             assert!(s.rows.is_multiple_of(n), "{node}: {n} {s}");
             Shape { rows: s.rows / n, features: s.features * n, ..s }
         }
+        Seq::Top(_) => return known(s, Interval::new(0.0, 1.0), false),
         Seq::Tile([n, _]) => Shape { features: s.features * of(*n).count(), ..s },
         _ => return join(node, *of(o[0]).array(), x),
     };

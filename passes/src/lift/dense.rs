@@ -6,7 +6,7 @@ use super::refusal::{Lifting, Refusal};
 use egg::Id;
 use sluice_ir::pointwise::{Binary, Interval};
 use sluice_ir::seq::{Blocks, Leaf, LeafKind, Mask, Seq, Shape, Source};
-use sluice_ir::step::{NodeId, Op, Sharing, StateId, Table};
+use sluice_ir::step::{DimId, NodeId, Op, Sharing, StateId, Table};
 use std::sync::Arc;
 
 /// A history with a dense transition.
@@ -28,25 +28,34 @@ const DOUBLINGS: usize = 10;
 const LARGEST: f64 = 1e4;
 
 impl Lifter<'_> {
-    /// `A S` for a constant `A`, whose rows take the place of the dimension that it contracts.
-    pub(super) fn transition(
-        &mut self,
-        state: StateId,
-        node: NodeId,
-        product: NodeId,
-    ) -> Lifting<Matrix> {
+    /// `A S` for a constant `A`, where the dimension that is left of `A` takes the place of the rows. A
+    /// reshape may give either its name.
+    pub(super) fn transition(&mut self, state: StateId, node: NodeId) -> Lifting<Matrix> {
+        let renamed = |n: NodeId| match self.recurrence.node(n).op {
+            Op::Reshape(inner, _) => inner,
+            _ => n,
+        };
+        let product = renamed(node);
         let Op::Dot(x, y, dim) = self.recurrence.node(product).op else {
             return Err(self.not_affine(state, node));
         };
-        let (matrix, constant) = if self.touches(x, state) { (x, y) } else { (y, x) };
-        let dims = |n: NodeId| self.recurrence.node(n).dims.as_slice();
+        let (factor, constant) = if self.touches(x, state) { (x, y) } else { (y, x) };
         let Op::Table(table) = self.recurrence.node(constant).op else {
             return Err(self.not_affine(state, node));
         };
-        let fits = self.states[&state].rows == [dim] && dims(constant).len() == 2;
-        let places = dims(product).iter().zip(dims(node));
-        let in_place = places.clone().all(|(from, to)| from == to || *to == dim);
-        if !fits || !in_place || places.count() != dims(node).len() {
+        let dims = |n: NodeId| self.recurrence.node(n).dims.as_slice();
+        let matrix = if self.has_dims_of(factor, state) { factor } else { renamed(factor) };
+        let own = self.recurrence.states[state.0].dims.as_slice();
+        let rows = own.iter().position(|d| [*d] == self.states[&state].rows[..]);
+        // The dimensions of a value that has some other name for the rows, and that name.
+        let other_name = |n: NodeId| {
+            let place = rows.filter(|_| dims(n).len() == own.len())?;
+            let beside = |i: usize| i == place || dims(n)[i] == own[i];
+            (0..own.len()).all(beside).then_some(dims(n)[place])
+        };
+        let left = dims(constant).iter().find(|d| **d != dim);
+        let fits = dims(matrix) == own && dims(node) == own && dims(constant).len() == 2;
+        if !fits || other_name(factor) != Some(dim) || other_name(product) != left.copied() {
             return Err(self.not_affine(state, node));
         }
         let inner = self.matrix(state, matrix)?;
@@ -58,19 +67,20 @@ impl Lifter<'_> {
         let values =
             if dims(constant)[1] == dim { values.clone() } else { exchanged(values, size) };
         if let Some(largest) = growth(&values, size) {
-            let (range, span) = (Interval::new(-largest, largest), self.recurrence.node(constant));
+            let (range, place) = (Interval::new(-largest, largest), self.recurrence.node(constant));
             let what = "a power of this transition";
-            return Err(Refusal::unsafe_exponent(span.span.clone(), what, range, 1.0));
+            return Err(Refusal::unsafe_exponent(place.span.clone(), what, range, 1.0));
         }
-        let dense = Some(self.constant(&format!("table.{}.transition", table.0), size, values));
+        let (name, shape) = (format!("table.{}.transition", table.0), Shape::one(size, size));
+        let dense = Some(self.constant(&name, shape, values));
         Ok(Matrix { keeps: true, dense, ..Matrix::default() })
     }
 
-    /// A square matrix of constants.
-    fn constant(&mut self, name: &str, size: usize, values: Arc<[f64]>) -> Id {
+    /// Constants that no table of the program holds.
+    pub(super) fn constant(&mut self, name: &str, shape: Shape, values: Arc<[f64]>) -> Id {
         let leaf = Leaf {
             kind: LeafKind::Model,
-            shape: Shape::one(size, size),
+            shape,
             range: Interval::ALL,
             sharing: Sharing::Head,
             transposed: false,
@@ -142,10 +152,11 @@ impl Lifter<'_> {
         Some((self.identity(keys), value))
     }
 
-    fn identity(&mut self, size: usize) -> Id {
+    /// The identity matrix.
+    pub(super) fn identity(&mut self, size: usize) -> Id {
         let ones = |i: usize| f64::from(u8::from(i.is_multiple_of(size + 1)));
         let values = (0..size * size).map(ones).collect();
-        self.constant(&format!("identity.{size}"), size, values)
+        self.constant(&format!("identity.{size}"), Shape::one(size, size), values)
     }
 
     /// All elements of a dense state, `[T, K, V]`.
@@ -172,7 +183,7 @@ impl Lifter<'_> {
         &mut self,
         (state, dense): (StateId, Dense),
         node: NodeId,
-        reader: Id,
+        (reader, dim): (Id, DimId),
     ) -> Lifting<Id> {
         let mask = match self.recurrence.node(node).op {
             Op::State(_) => Mask::Strict,
@@ -186,7 +197,7 @@ impl Lifter<'_> {
             return Ok(self.read_dense(dense, reader, mask));
         }
         if width > 1 {
-            return Err(self.matrix_per_token(node));
+            return self.read_elements(node, reader, dim);
         }
         let whole = self.whole_dense(state, dense, mask);
         Ok(self.inner_product(whole, reader, keys))

@@ -5,7 +5,7 @@ use super::affine::{Matrix, Symbol, Vector};
 use super::refusal::{Lifting, Refusal};
 use egg::Id;
 use sluice_ir::pointwise::{Binary, Unary};
-use sluice_ir::seq::Shape;
+use sluice_ir::seq::{Seq, Shape};
 use sluice_ir::step::{DimId, NodeId, Op, StateId};
 
 /// The side of a state that a factor scales.
@@ -15,6 +15,9 @@ enum Side {
     Rows,
     Columns,
 }
+
+/// Most entries of a dimension of which each has writes of its own.
+const MOST_ENTRIES: usize = 16;
 
 impl Lifter<'_> {
     /// The matrix that a node of a state's dimensions is.
@@ -56,8 +59,10 @@ impl Lifter<'_> {
                 self.outer_of_three(state, node, [a, b])
             }
             Op::Outer(a, b) => self.outer(state, a, b),
-            Op::Reshape(product, _) => self.transition(state, node, product),
-            Op::Dot(a, b, dim) if !self.touches(node, state) => self.outers(state, (a, b), dim),
+            Op::Reshape(..) | Op::Dot(..) if self.touches(node, state) => {
+                self.transition(state, node)
+            }
+            Op::Dot(a, b, dim) => self.outers(state, (a, b), dim),
             Op::Input(_) => Err(self.elementwise(node)),
             Op::State(other) => Err(Refusal::unsupported(
                 "states that are added to other states",
@@ -174,7 +179,9 @@ impl Lifter<'_> {
             return Err(self.elementwise(factor));
         }
         let matrix = self.matrix(state, matrix)?;
-        let Some(side) = self.side(state, factor) else { return Err(self.elementwise(factor)) };
+        let Some(side) = self.side(state, factor) else {
+            return self.scale_by_entry(state, matrix, factor);
+        };
         if !matrix.keeps {
             let factor = self.row_factor(state, factor)?;
             return self.scale_writes(state, node, matrix, (factor, side));
@@ -217,6 +224,42 @@ impl Lifter<'_> {
             }
         }
         Ok(Matrix { rows, ..matrix })
+    }
+
+    /// Scales writes by values of their own for some rows: a write for each entry of the dimensions that
+    /// the factor has of them.
+    fn scale_by_entry(
+        &mut self,
+        state: StateId,
+        matrix: Matrix,
+        factor: NodeId,
+    ) -> Lifting<Matrix> {
+        let values = &self.states[&state];
+        let (rows, columns) = (values.rows.clone(), values.columns.clone());
+        let dims = &self.recurrence.node(factor).dims;
+        let shared: Vec<DimId> = dims.iter().copied().filter(|d| rows.contains(d)).collect();
+        let (entries, width) = (self.volume(&shared), self.volume(&columns));
+        let free = |row: &(Id, Symbol)| values.values[row.1].is_free();
+        let in_order = *dims == [&shared[..], &columns].concat() && shared.len() < rows.len();
+        if matrix.keeps || !in_order || entries > MOST_ENTRIES || !matrix.rows.iter().all(free) {
+            return Err(self.elementwise(factor));
+        }
+        let marks = self.identity(entries);
+        let mut scaled = Matrix::default();
+        for index in 0..entries {
+            let value = self.run_of(factor, (1, width), index)?;
+            let (at, one) = (self.builder.count(index), self.builder.count(1));
+            let mark = self.builder.add(Seq::Rows([at, one, marks]));
+            let mark = self.repeated(mark, &shared, &rows);
+            let mark = mark.ok_or_else(|| self.rearranged(factor))?;
+            for (x, symbol) in &matrix.rows {
+                let base = self.states[&state].values[*symbol].base;
+                let y = base.map_or(value, |base| self.builder.times(base, value));
+                let x = self.builder.times(*x, mark);
+                scaled.rows.extend(self.write(state, x, Vector::free(y)).rows);
+            }
+        }
+        Ok(scaled)
     }
 
     /// Decays a matrix that holds the state. Its writes keep their symbols where the factor can go

@@ -97,6 +97,20 @@ impl Lifter<'_> {
         Ok(self.cut(Seq::Join, outer, largest))
     }
 
+    /// Where the largest elements along the last dimension are.
+    pub(super) fn largest(&mut self, node: NodeId, dim: DimId, k: usize) -> Lifting<Id> {
+        let dims = &self.recurrence.node(node).dims;
+        if dims.last() != Some(&dim) {
+            return Err(self.rearranged(node));
+        }
+        let x = self.full(node)?;
+        let outer = self.volume(&dims[..dims.len() - 1]);
+        let rows = self.cut(Seq::Split, outer, x);
+        let k = self.builder.count(k);
+        let marks = self.builder.add(Seq::Top([k, rows]));
+        Ok(self.cut(Seq::Join, outer, marks))
+    }
+
     /// The sum along one dimension of elements that have all of these.
     fn summed(&mut self, x: Id, dims: &[DimId], dim: DimId) -> Id {
         let place = dims.iter().position(|d| *d == dim).expect("a checked node has the dimension");
@@ -176,7 +190,12 @@ impl Lifter<'_> {
     }
 
     /// In each of `outer` rows of a node's elements one run of that width.
-    fn run_of(&mut self, a: NodeId, (outer, width): (usize, usize), run: usize) -> Lifting<Id> {
+    pub(super) fn run_of(
+        &mut self,
+        a: NodeId,
+        (outer, width): (usize, usize),
+        run: usize,
+    ) -> Lifting<Id> {
         let x = self.full(a)?;
         let rows = self.cut(Seq::Split, outer, x);
         let (first, count) = (self.builder.count(run * width), self.builder.count(width));

@@ -28,6 +28,13 @@ impl Lifter<'_> {
 
     fn find_term(&mut self, id: NodeId) -> Lifting<Id> {
         let node = self.recurrence.node(id);
+        let is_open = |s: &&StateId| {
+            self.states.get(s).is_none_or(|known| known.core.is_none() && known.dense.is_none())
+        };
+        if let Some(state) = self.touches[id.0].iter().find(is_open) {
+            // Only what is lifted already has terms.
+            return Err(self.not_affine(*state, id));
+        }
         if let Some(state) = self.vector_state_before_or_after(id) {
             return Ok(self.whole_vector(state.0, state.1));
         }
@@ -51,7 +58,8 @@ impl Lifter<'_> {
                 self.row(value)
             }
             Op::State(_) => return Err(self.matrix_per_token(id)),
-            Op::Final(_) | Op::TopK(..) => return Err(self.rearranged(id)),
+            Op::Final(_) => return Err(self.rearranged(id)),
+            Op::TopK(a, dim, k) => self.largest(a, dim, k)?,
             Op::Index(_) | Op::Extent(_) | Op::Matrix(..) => {
                 unreachable!("what depends on sizes only is folded")
             }
@@ -126,7 +134,10 @@ impl Lifter<'_> {
 
     /// The state and mask if a node is a vector state before or after the step.
     fn vector_state_before_or_after(&self, node: NodeId) -> Option<(StateId, Mask)> {
-        let is_vector = |s: &StateId| self.recurrence.states[s.0].dims.len() < 2;
+        let is_vector = |s: &StateId| {
+            let whole = self.states[s].dense.is_some() && !self.states[s].transposed;
+            self.recurrence.states[s.0].dims.len() < 2 || whole
+        };
         if let Op::State(state) = self.recurrence.node(node).op {
             return Some((state, Mask::Strict)).filter(|(s, _)| is_vector(s));
         }
@@ -160,7 +171,7 @@ impl Lifter<'_> {
                 && let Ok(matrix) = self.matrix(state, vector)
             {
                 let reader = self.term(reader)?;
-                return self.read_state(state, vector, reader, (Along::Rows, &matrix));
+                return self.read_state((state, dim), vector, reader, (Along::Rows, &matrix));
             }
         }
         let (a, b) = (self.term(a)?, self.term(b)?);
@@ -190,7 +201,7 @@ impl Lifter<'_> {
             };
             match (self.matrix(state, node), along) {
                 (Ok(matrix), Some(along)) => {
-                    return self.read_state(state, node, reader, (along, &matrix));
+                    return self.read_state((state, dim), node, reader, (along, &matrix));
                 }
                 (Ok(_), None) => {}
                 (Err(reason), _) => refusal = reason,
@@ -244,15 +255,15 @@ impl Lifter<'_> {
     /// `reader^T M` along either side of the matrix that a node is for a lifted state.
     fn read_state(
         &mut self,
-        state: StateId,
+        (state, dim): (StateId, DimId),
         node: NodeId,
         reader: Id,
         (along, matrix): (Along, &Matrix),
     ) -> Lifting<Id> {
         if let Some(dense) = self.states[&state].dense {
             return match along {
-                Along::Rows => self.dense_read((state, dense), node, reader),
-                Along::Columns => Err(self.matrix_per_token(node)),
+                Along::Rows => self.dense_read((state, dense), node, (reader, dim)),
+                Along::Columns => self.read_elements(node, reader, dim),
             };
         }
         if self.recurrence.updates[state.0] == node {
@@ -303,7 +314,7 @@ impl Lifter<'_> {
         let inner = self.along_rows(state, inner, other)?;
         let both = self.builder.times(outer, inner);
         let affine = self.matrix(state, matrix)?;
-        self.read_state(state, matrix, both, (Along::Rows, &affine))
+        self.read_state((state, dim), matrix, both, (Along::Rows, &affine))
     }
 
     /// The term of a vector of a lifted state.

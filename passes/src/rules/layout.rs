@@ -70,7 +70,8 @@ fn rows(c: usize) -> Vec<Law> {
     };
     let one = Variable::new("?x", 1, Extent::Steps(1), Extent::Keys);
     let two = Variable::new("?x", 1, Extent::Steps(2), Extent::Keys);
-    vec![moved("split", one), moved("tile", one), moved("join", two), moved("tots", two)]
+    let operators = [("split", one), ("tile", one), ("top", one), ("join", two), ("tots", two)];
+    operators.map(|(name, x)| moved(name, x)).to_vec()
 }
 
 /// Features joined or cut.

@@ -2,7 +2,7 @@
 
 use crate::builder::Step;
 use sluice_ir::pointwise::Unary;
-use sluice_ir::step::{DimId, Formula, NodeId, Recurrence, Reduction};
+use sluice_ir::step::{DimId, Formula, NodeId, Op, Recurrence, Reduction};
 
 fn size_of(place: usize) -> Box<Formula> {
     Box::new(Formula::Dim(DimId(place)))
@@ -164,6 +164,14 @@ fn several_memories() -> Recurrence {
     let own = p.outer(keys, v);
     let next = p.add(next, own);
     let next = p.add(next, v);
+    let values = p.token("values", "MV");
+    let chosen = p.node(Op::TopK(weight, DimId(2), 2));
+    let keys_of_chosen = p.mul(chosen, keys);
+    let zeros = p.sub(v, v);
+    let ones = p.exp(zeros);
+    let spread = p.outer(keys_of_chosen, ones);
+    let each = p.mul(spread, values);
+    let next = p.add(next, each);
     let seen = p.dot(q, next, "K");
     let o = p.dot(weight, seen, "M");
     let before = p.dot(s, keys, "K");
@@ -205,8 +213,12 @@ fn dense_channels() -> Recurrence {
     let next = p.add(next, w);
     let o = p.dot(c, next, "K");
     let before = p.dot(c, s, "K");
+    let each = p.model("each", "KV", [-1.0, 1.0]);
+    let weighted = p.mul(each, next);
+    let total = p.reduce(Reduction::Sum, weighted, "K");
     p.update("X", next);
     p.output("o", o);
+    p.output("total", total);
     p.output("before", before);
     p.finish()
 }
@@ -219,8 +231,8 @@ fn dense_memory() -> Recurrence {
     let w = p.model("w", "MK", [-1.0, 1.0]);
     let m = p.state("m", "K");
     let a = bounded_matrix(&mut p, "K", "J");
-    let moved = p.dot(m, a, "K");
-    let moved = p.reshape(moved, "K");
+    let renamed = p.reshape(m, "J");
+    let moved = p.dot(a, renamed, "J");
     let b = p.index("K");
     let written = p.mul(b, u);
     let next = p.add(moved, written);

@@ -80,7 +80,11 @@ pub(super) fn mixes_columns(term: &Term, columns: &[Id]) -> bool {
         Seq::Mmt([a, b]) => wide(a) || wide(b),
         Seq::Score([_, p, a, _]) => wide(p) || wide(a),
         Seq::RowSum([x]) | Seq::RowMax([x]) | Seq::Cols([_, _, x]) => wide(x),
-        Seq::Split([_, x]) | Seq::Join([_, x]) | Seq::Tile([_, x]) | Seq::Tots([_, x]) => wide(x),
+        Seq::Split([_, x])
+        | Seq::Join([_, x])
+        | Seq::Tile([_, x])
+        | Seq::Tots([_, x])
+        | Seq::Top([_, x]) => wide(x),
         Seq::Cat(operands) => operands.iter().any(wide),
         node => core_of(node).is_some_and(|(_, core)| [core.a, core.p, core.c].iter().any(wide)),
     };

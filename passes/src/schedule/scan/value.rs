@@ -6,7 +6,8 @@ use crate::schedule::params;
 use egg::Id;
 use sluice_ir::diagnostic::Diagnostic;
 use sluice_ir::dtype::Dtype;
-use sluice_ir::kernel::{Access, CopyMap, Expr, Nest, Over, Reduction, Stmt, TileId, View};
+use sluice_ir::kernel::{Access, Arg, CopyMap, Expr, Nest, Over, Reduction, Stmt, TileId, View};
+use sluice_ir::pointwise::Binary;
 use sluice_ir::seq::{Blocks, LeafKind, Mask, Seq, Source, Term, core_of};
 use sluice_ir::step::Rate;
 
@@ -247,6 +248,7 @@ impl Scan<'_> {
             Seq::Split([_, x]) | Seq::Join([_, x]) | Seq::Tile([_, x]) | Seq::Tots([_, x]) => {
                 self.regrouped(id, x, dtype)
             }
+            Seq::Top([k, x]) => self.largest(id, (k, x), dtype),
             Seq::Weave([a, b]) => self.joined(id, [a, b], dtype, true),
             Seq::Cat([a, b]) => self.joined(id, [a, b], dtype, false),
             Seq::Rows([first, n, x]) => {
@@ -308,6 +310,33 @@ impl Scan<'_> {
             self.copied(id, dst, x, map)?;
             first += if rows { shape.rows } else { shape.features };
         }
+        Ok(dst)
+    }
+
+    /// 1 at the largest features of a row: those with few others ahead.
+    fn largest(&mut self, id: Id, (k, x): (Id, Id), dtype: Dtype) -> Result<TileId, Diagnostic> {
+        let src = self.view(x, Form::Shared)?.tile;
+        let [rows, width] = self.size(x);
+        let home = Home::Shared { stages: 1 };
+        let ahead = self.draft.tile("ahead", [rows, width], self.build.compute, home);
+        let pair = |f, a, b| Expr::Binary(f, Box::new(a), Box::new(b));
+        let [own, other] = [0, 1].map(Expr::Arg);
+        let larger = pair(Binary::Lt, own.clone(), other.clone());
+        let before = pair(Binary::Lt, Expr::Index(2), Expr::Index(1));
+        let tied = pair(Binary::Mul, pair(Binary::Eq, own, other), before);
+        let read = |strides: [usize; 3]| Access { tile: src, offset: 0, strides: strides.into() };
+        self.draft.body.push(Stmt::Nest(Nest {
+            extents: vec![rows, width],
+            dst: Access { tile: ahead, offset: 0, strides: vec![width, 1] },
+            reduce: Some((Reduction::Sum, width)),
+            expr: pair(Binary::Add, larger, tied),
+            args: vec![read([width, 1, 0]), read([width, 0, 1])],
+        }));
+        let dst = self.fresh(id, "top", dtype);
+        let count = Expr::Const(self.term.facts(k).count() as f64);
+        let view = self.draft.whole(ahead);
+        let (to, arg) = (self.draft.whole(dst), Arg { view, transposed: false });
+        self.draft.map(to, pair(Binary::Lt, Expr::Arg(0), count), vec![arg]);
         Ok(dst)
     }
 
