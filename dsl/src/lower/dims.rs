@@ -15,7 +15,8 @@ pub(super) enum NewDims {
 }
 
 /// Sizes for open dimensions on which statements about sizes are tried: the `i`th is
-/// `base + step * i`. Large ones have many divisors, since formulas may divide.
+/// `base + step * i`, in the order of the dimensions and against it. Large ones have many divisors,
+/// since formulas may divide.
 const TRIALS: [(usize, usize); 6] = [(1, 0), (2, 1), (5, 3), (24, 12), (720, 240), (27_720, 5_040)];
 
 impl Program<'_> {
@@ -176,12 +177,16 @@ impl Program<'_> {
     /// degree, so a few sizes tell those that differ apart.
     pub(super) fn always(&self, holds: impl Fn(&dyn Fn(DimId) -> usize) -> bool) -> bool {
         let mut tried = false;
-        for (base, step) in TRIALS {
+        let count = self.recurrence.dims.len();
+        for (base, step, descending) in
+            TRIALS.iter().flat_map(|t| [(t.0, t.1, false), (t.0, t.1, true)])
+        {
             let mut sizes: Vec<usize> = Vec::new();
             for (i, dim) in self.recurrence.dims.iter().enumerate() {
+                let place = if descending { count - i } else { i };
                 let size = match &dim.formula {
                     Some(formula) => formula.eval(&|d| sizes.get(d.0).copied()),
-                    None => Some(dim.size.unwrap_or(base + step * i)),
+                    None => Some(dim.size.unwrap_or(base + step * place)),
                 };
                 match size.filter(|n| *n > 0) {
                     Some(size) => sizes.push(size),

@@ -50,6 +50,7 @@ fn sizes_must_fit_whatever_the_build_chooses() {
     one(&with("dim F = K * V", "sum(concat(x, y, F))"), "E0201", "concat(x, y, F)");
     one(&with("", "sum(reshape(x, [F]))"), "E0201", "reshape(x, [F])");
     one(&with("", "sum(slice(x, K, F, 0))"), "E0201", "slice(x, K, F, 0)");
+    one(&with("", "sum(slice(z, F, K, 0))"), "E0201", "slice(z, F, K, 0)");
     one(&with("dim F = 2 * K", "sum(slice(z, F, K, 2))"), "E0201", "slice(z, F, K, 2)");
     one(&with("", "sum(concat(outer(x, y), y, F))"), "E0201", "concat(outer(x, y), y, F)");
     one(&with("", "sum(concat(x, y, K, F))"), "E0103", "concat(x, y, K, F)");
