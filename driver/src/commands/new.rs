@@ -12,9 +12,10 @@ use std::path::PathBuf;
 pub(super) struct Arguments {
     /// Name of the program.
     name: String,
-    /// What its state is: numbers for channels (vector), or a memory of keys and values that
-    /// forgets as a whole (matrix) or by channel (channels), corrects itself (delta), or takes
-    /// means (normalised).
+    /// What it does: carry a number for each channel (vector), a complex one (rotation), one from
+    /// either end (bidirectional); remember keys and values and forget as a whole (matrix) or by
+    /// channel (channels), correct itself (delta), take means (normalised); look back at a few
+    /// tokens (convolution); or update its state in a way that no chunk can (nonlinear).
     #[arg(long, default_value = "matrix", value_parser = PossibleValuesParser::new(template::classes()))]
     class: String,
 }
