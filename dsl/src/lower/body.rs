@@ -138,7 +138,7 @@ impl<'a> Program<'a> {
         let value = value.and_then(|value| self.as_declared(value, shape.complex, at));
         let written = (value, &source.value);
         let value = value.and_then(|_| self.pushed(state, written, at));
-        self.update(frame, name, state, value);
+        self.update(name, state, value);
     }
 
     /// A window before the step, with a new last entry.
@@ -171,7 +171,7 @@ impl<'a> Program<'a> {
                 let value = value
                     .and_then(|value| self.as_declared(value, id.is_complex(), at))
                     .and_then(|value| self.expect_shape(value, &wanted, at, &declared));
-                self.update(frame, target, id, value);
+                self.update(target, id, value);
             }
             (Some(Symbol::Output(_)), false) => {
                 let outputs = &frame.source.outputs;
@@ -185,7 +185,7 @@ impl<'a> Program<'a> {
                         Some(wanted) => self.expect_shape(value, wanted, at, &output.span),
                         None => Some(value),
                     });
-                if self.first_time(frame.outputs[i].as_ref().map(|(_, at)| at), target, primed) {
+                if self.first_time(frame.outputs[i].as_ref().map(|(_, at)| at), target, false) {
                     frame.outputs[i] = Some((value, self.place(&target.span)));
                     frame.scope.set(&target.text, Symbol::Output(Some(value)), &output.span);
                 }
@@ -199,10 +199,9 @@ impl<'a> Program<'a> {
     }
 
     /// Gives a state its value after the step.
-    fn update(&mut self, frame: &Frame, name: &Name, state: Parts<StateId>, value: Value) {
-        debug_assert!(!frame.scope.function, "functions assign nothing");
+    fn update(&mut self, name: &Name, state: Parts<StateId>, value: Value) {
         let earlier = self.updates[state.re().0].as_ref().map(|(_, at)| at.clone());
-        if !self.first_time(earlier.as_ref(), name, &true) {
+        if !self.first_time(earlier.as_ref(), name, true) {
             return;
         }
         let at = self.place(&name.span);
@@ -213,9 +212,9 @@ impl<'a> Program<'a> {
     }
 
     /// Whether something was not assigned before; reported if it was.
-    fn first_time(&mut self, earlier: Option<&Span>, target: &Name, primed: &bool) -> bool {
+    fn first_time(&mut self, earlier: Option<&Span>, target: &Name, primed: bool) -> bool {
         let Some(earlier) = earlier else { return true };
-        let prime = if *primed { "'" } else { "" };
+        let prime = if primed { "'" } else { "" };
         let message = format!("`{}{prime}` is assigned twice", target.text);
         let error = Diagnostic::new(Code::Unassigned, message)
             .at(target.span.clone(), "assigned again here")

@@ -90,7 +90,8 @@ impl<'a> Program<'a> {
         done?;
         for (state, symbol) in frame.scope.iter() {
             if let Symbol::State(_) = symbol {
-                caller.scope.set(&format!("{name}_{state}"), symbol, span);
+                let named = Name { text: format!("{name}_{state}"), span: span.clone() };
+                self.declare(&mut caller.scope, &named, symbol);
             }
         }
         let outputs = frame.outputs.into_iter();

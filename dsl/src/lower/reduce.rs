@@ -81,8 +81,8 @@ impl Program<'_> {
             (None, [only]) => Some(*only),
             (None, _) => {
                 let shape = self.recurrence.shape_text(dims);
-                let usage = if name.text == "topk" { "topk(x, n, K)" } else { "(x, K)" };
-                let usage = format!("{}{}", name.text, usage.trim_start_matches(&name.text));
+                let others = if name.text == "topk" { "n, " } else { "" };
+                let usage = format!("{}(x, {others}K)", name.text);
                 let error =
                     Diagnostic::new(Code::ShapeMismatch, format!("`{}` needs a vector", name.text))
                         .at(expr.span.clone(), format!("this is {shape}"))

@@ -123,6 +123,7 @@ fn recurrences_are_called_by_let_and_with_their_inputs() {
     one(&with("o = exp(x = x)"), "E0103", "x");
     one(&with("o = x + sum([K])"), "E0103", "[K]");
     one(&with("state a_S: [K]\na_S' = x\nlet a = plain(x, x)\no = a"), "E0102", "plain(x, x)");
+    one(&with("let a_S = x\nlet a = plain(x, x)\no = a"), "E0102", "plain(x, x)");
     let function = "fn f(x) { let (a, b) = x\n a }\nrecurrence r(x: [K]) -> o: [K] { o = f(x) }";
     one(&blamed(function), "E0001", "let (a, b) = x");
 }
