@@ -44,7 +44,7 @@ pub struct Shape {
     pub span: Span,
 }
 
-/// `use ssd`.
+/// `use scans`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Use {
     /// The file's name.
