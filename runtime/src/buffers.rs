@@ -153,10 +153,10 @@ impl Buffers {
     }
 }
 
-/// Empty arrays get a few bytes: device memory of no size does not exist.
+/// Empty arrays get a byte, as poison has it: device memory of no size does not exist.
 fn upload_bytes(device: &Device, mut bytes: Vec<u8>) -> Result<CudaSlice<u8>, Diagnostic> {
     if bytes.is_empty() {
-        bytes.push(0);
+        bytes.push(0xff);
     }
     device.stream.clone_htod(&bytes).map_err(|e| failed("upload an array", e))
 }

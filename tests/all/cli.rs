@@ -2,6 +2,7 @@
 
 use crate::trial;
 use libtest_mimic::{Failed, Trial};
+use sluice_ir::artifact::Manifest;
 use sluice_ir::diagnostic::Code;
 use sluice_ir::dtype::Dtype;
 use sluice_ir::problem::{Array, Arrays};
@@ -96,11 +97,11 @@ impl Folder {
         folder
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.0.path().join(name)
     }
 
-    fn write(&self, name: &str, text: &str) {
+    pub(crate) fn write(&self, name: &str, text: &str) {
         std::fs::write(self.path(name), text).expect("the temporary folder is writable");
     }
 
@@ -110,7 +111,7 @@ impl Folder {
         Arrays::from([("x".to_owned(), x), ("g".to_owned(), Array::zeros(&[3, 1]))])
     }
 
-    fn input(&self, arrays: &Arrays) {
+    pub(crate) fn input(&self, arrays: &Arrays) {
         self.archive("in.npz", arrays);
     }
 
@@ -118,7 +119,7 @@ impl Folder {
         npz::write(&self.path(name), arrays, Dtype::F32).expect("the folder is writable");
     }
 
-    fn sluice(&self, arguments: &[&str]) -> Done {
+    pub(crate) fn sluice(&self, arguments: &[&str]) -> Done {
         self.sluice_with(arguments, &[])
     }
 
@@ -150,7 +151,7 @@ impl Done {
     }
 
     #[track_caller]
-    fn done(&self) {
+    pub(crate) fn done(&self) {
         assert_eq!(self.status, Some(0), "{}", self.stderr);
     }
 }
@@ -301,8 +302,7 @@ fn package(folder: &Folder) {
         assert!(folder.path("out").join(name).is_file(), "{name} was not written");
     }
     let text = std::fs::read_to_string(folder.path("out/manifest.json")).expect("it was written");
-    let manifest: sluice_ir::artifact::Manifest =
-        serde_json::from_str(&text).expect("the manifest follows its own schema");
+    let manifest: Manifest = serde_json::from_str(&text).expect("it follows its own schema");
     assert_eq!(manifest.program, "linear_attention");
     let variants: Vec<_> = manifest.stages.iter().flat_map(|stage| &stage.variants).collect();
     assert!(!variants.is_empty());

@@ -10,6 +10,7 @@ mod error_index;
 mod errors;
 mod parts;
 mod snapshot;
+mod stages;
 
 use libtest_mimic::{Arguments, Failed, Trial};
 use std::path::{Path, PathBuf};
@@ -25,6 +26,7 @@ fn main() -> ExitCode {
     trials.extend(assembly::trials());
     trials.extend(parts::trials());
     trials.extend(embedding::trials());
+    trials.extend(stages::trials());
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }
 
