@@ -166,8 +166,10 @@ pub fn plan(
             Some(Err(refusal)) => (None, Some(refusal)),
             None => (None, None),
         };
-        let lower = if scan.is_some() { schedule::step_or_loop } else { schedule::token_loop };
-        let step = lower(&stage.recurrence, build, true)?;
+        let step = match scan {
+            Some(_) => schedule::step_or_loop(&stage.recurrence, build, true)?,
+            None => schedule::loop_ahead(&stage.recurrence, build)?,
+        };
         let cpu = step_loop(&stage.recurrence, build, Dtype::F32)?;
         Ok(StageKernels { term, scan, fallback, step, cpu })
     });

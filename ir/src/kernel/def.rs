@@ -83,7 +83,7 @@ pub enum Schedule {
     FusedScan,
     /// One token at a time, straight from the step form; owes nothing to the derivation.
     Step,
-    /// One token at a time for recurrences of any shape, with the states in shared memory.
+    /// One token at a time for recurrences of any shape and sequences of any length.
     Loop,
 }
 

@@ -7,7 +7,7 @@
 //! checker asks it whether a kernel is right, and the pass that places barriers where one is
 //! missing.
 
-use super::{Kernel, Place, Stmt, Sync, TileId};
+use super::{Access, Kernel, Place, Stmt, Sync, TileId};
 use std::collections::VecDeque;
 use std::ops::Range;
 
@@ -29,6 +29,11 @@ pub struct Hazards {
 
 /// The bytes that a statement reads and writes in shared memory in chunk `chunk`.
 fn accesses(kernel: &Kernel, stmt: &Stmt, chunk: usize) -> (Vec<Bytes>, Vec<Bytes>) {
+    if let Stmt::Nest(nest) = stmt {
+        let loops = nest.loops();
+        let reads = nest.args.iter().filter_map(|a| reach(kernel, a, &loops, chunk)).collect();
+        return (reads, reach(kernel, &nest.dst, &nest.extents, chunk).into_iter().collect());
+    }
     let bytes = |tile: TileId, chunk: usize| match kernel.tile(tile).place {
         Place::Columns => None,
         Place::Shared(s) => {
@@ -40,6 +45,17 @@ fn accesses(kernel: &Kernel, stmt: &Stmt, chunk: usize) -> (Vec<Bytes>, Vec<Byte
     let reads = stmt.reads().into_iter().filter_map(|t| bytes(t, chunk)).collect();
     let writes = stmt.writes().into_iter().filter_map(|t| bytes(t, chunk + ahead)).collect();
     (reads, writes)
+}
+
+/// The bytes from the first to the last element that loops of these extents name.
+fn reach(kernel: &Kernel, access: &Access, extents: &[usize], chunk: usize) -> Option<Bytes> {
+    let tile = kernel.tile(access.tile);
+    let place = tile.shared()?;
+    let element = tile.dtype.bytes();
+    let start = place.offset + (chunk % place.stages) * place.stage_bytes;
+    let at = |n: usize| start + n / tile.cols * place.pitch + n % tile.cols * element;
+    let last: Vec<usize> = extents.iter().map(|n| n - 1).collect();
+    Some(at(access.offset)..at(access.at(&last)) + element)
 }
 
 impl Hazards {

@@ -270,6 +270,31 @@ fn nests_need_a_barrier_only_where_they_share_a_tile() {
 }
 
 #[test]
+fn nests_that_reach_different_rows_of_a_tile_need_no_barrier() {
+    let row = |tile, first: usize| Nest {
+        extents: vec![3],
+        dst: at(tile, 3 * first, &[1]),
+        reduce: None,
+        expr: Expr::Const(1.0),
+        args: vec![],
+    };
+    let reads = Nest { args: vec![at(1, 3, &[1])], ..row(0, 0) };
+    let conflict = |first: &Nest, second: &Nest| {
+        let kernel = kernel(&[X.0], ([2, 3], Dtype::F32), vec![]);
+        let mut hazards = Hazards::default();
+        hazards.apply(&kernel, &Stmt::Nest(first.clone()), 0);
+        hazards.conflict(&kernel, &Stmt::Nest(second.clone()), 0)
+    };
+    assert_eq!(conflict(&row(1, 0), &row(1, 1)), None);
+    assert_eq!(conflict(&row(1, 0), &reads), None);
+    assert!(conflict(&row(1, 1), &reads).is_some());
+    assert!(conflict(&reads, &row(1, 1)).is_some());
+    // Two rows from the first on reach the second.
+    let both = Nest { extents: vec![2, 3], dst: at(1, 0, &[3, 1]), ..row(1, 0) };
+    assert!(conflict(&both, &row(1, 1)).is_some());
+}
+
+#[test]
 fn nests_and_tables_print_their_loops_and_elements() {
     let kernel = kernel(&[[2, 3]], ([3, 3], Dtype::F32), vec![]);
     let text = |stmt| kernel.stmt(&stmt);

@@ -9,7 +9,7 @@ use sluice_ir::diagnostic::{Code, Diagnostic};
 use sluice_ir::dtype::Dtype;
 use sluice_ir::kernel::{
     self, Arg, Body, Checked, Expr, Kernel, Layout, Order, Param, ParamId, Place, Role, Schedule,
-    Shared, Stmt, Swizzle, Tile, TileId, View,
+    Shared, Stmt, Swizzle, Sync, Tile, TileId, View,
 };
 
 /// Where a tile of a draft is to live.
@@ -91,6 +91,31 @@ impl Draft {
     /// Appends `dst = expr(args)` to the body.
     pub(super) fn map(&mut self, dst: View, expr: Expr, args: Vec<Arg>) {
         self.body.push(Stmt::Map { dst, body: Body { expr, args } });
+    }
+
+    /// Opens each iteration with the loads of tokens, which run ahead of the chunk that uses them by all
+    /// stages but one; setup begins with them.
+    pub(super) fn pipeline(&mut self, loads: &[(TileId, ParamId)], stages: usize) {
+        let ahead = stages - 1;
+        let group = |ahead: usize| {
+            let load = move |(dst, param): &(TileId, ParamId)| Stmt::Load {
+                dst: *dst,
+                param: *param,
+                ahead,
+                col: 0,
+            };
+            loads.iter().map(load).chain([Stmt::Commit])
+        };
+        self.setup.extend((0..ahead).flat_map(group));
+        let barrier = Stmt::Sync(Sync::Cta);
+        if ahead == 0 {
+            self.opening.push(barrier.clone());
+            self.opening.extend(group(0));
+            self.opening.extend([Stmt::WaitLoads { pending: 0 }, barrier]);
+        } else {
+            self.opening.extend([Stmt::WaitLoads { pending: ahead - 1 }, barrier]);
+            self.opening.extend(group(ahead));
+        }
     }
 
     /// Orders, places and closes the draft.

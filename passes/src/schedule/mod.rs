@@ -37,6 +37,21 @@ pub fn step_or_loop(
     }
 }
 
+/// The kernel of sequences of any length on a GPU, with inputs loaded tokens ahead; matrices are in
+/// registers or shared memory as in [`step_or_loop`].
+///
+/// # Errors
+///
+/// [`Code::TooLarge`] if states and values of one step do not fit the target.
+pub fn loop_ahead(recurrence: &Recurrence, build: &Build<'_>) -> Result<Checked, Diagnostic> {
+    match step::step_ahead(recurrence, build, (true, AHEAD + 1)) {
+        Err(refusal) if matches!(refusal.code, Code::Unsupported | Code::TooLarge) => {
+            token_loop(recurrence, build, true)
+        }
+        other => other,
+    }
+}
+
 /// The nodes that outputs and updates need.
 fn live(recurrence: &Recurrence) -> Vec<bool> {
     let mut live = vec![false; recurrence.nodes.len()];
@@ -53,6 +68,10 @@ fn live(recurrence: &Recurrence) -> Vec<bool> {
 fn results(recurrence: &Recurrence) -> impl Iterator<Item = NodeId> {
     recurrence.updates.iter().copied().chain(recurrence.outputs.iter().map(|o| o.node))
 }
+
+/// Tokens that loads run ahead in loops over tokens on a GPU: what a load takes is about what a few
+/// steps take.
+const AHEAD: usize = 3;
 
 /// What a build binds.
 #[derive(Clone, Debug)]

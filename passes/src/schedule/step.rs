@@ -13,7 +13,7 @@ use super::params;
 use sluice_ir::diagnostic::{Code, Diagnostic};
 use sluice_ir::kernel::{
     Arg, Band, Checked, CopyMap, Expr, Layout, Mma, Operand, Over, ParamId, ParamKind, Schedule,
-    Start, Stmt, Sync, TileId, Unit, View,
+    Start, Stmt, TileId, Unit, View,
 };
 use sluice_ir::pointwise::Binary;
 use sluice_ir::step::{
@@ -34,6 +34,15 @@ const PART: usize = 32;
 /// [`Code::Unsupported`] if not all matrices have the shape of a state, or elements move to other
 /// places; [`super::token_loop`] takes those.
 pub fn step(recurrence: &Recurrence, build: &Build<'_>, cut: bool) -> Result<Checked, Diagnostic> {
+    step_ahead(recurrence, build, (cut, 1))
+}
+
+/// The same with so many instances of the tiles of token inputs.
+pub(super) fn step_ahead(
+    recurrence: &Recurrence,
+    build: &Build<'_>,
+    (cut, stages): (bool, usize),
+) -> Result<Checked, Diagnostic> {
     if let Some((node, reason)) = misfit(recurrence) {
         let message = format!("the step schedule has no place for {reason}");
         return Err(Diagnostic::new(Code::Unsupported, message)
@@ -42,13 +51,15 @@ pub fn step(recurrence: &Recurrence, build: &Build<'_>, cut: bool) -> Result<Che
     }
     let mut lowering = Lowering::new(recurrence, build);
     lowering.cut = cut && lowering.columns_are_independent();
+    lowering.stages = stages;
     lowering.run();
     let rows = recurrence.states.iter().filter_map(|s| s.dims.first());
     let rows = rows.map(|d| lowering.size(*d)).max().unwrap_or(1);
     let parts = lowering.parts();
+    let schedule = if stages > 1 { Schedule::Loop } else { Schedule::Step };
     let shape = Shape {
-        name: format!("{}_step", recurrence.name),
-        schedule: Schedule::Step,
+        name: format!("{}_{schedule}", recurrence.name),
+        schedule,
         chunk: 1,
         order: build.order(recurrence),
         layout: Layout::Lanes,
@@ -67,6 +78,10 @@ fn misfit(recurrence: &Recurrence) -> Option<(&Node, &'static str)> {
     let turned = |[row, _]: &[DimId; 2]| matrices.iter().any(|[_, col]| col == row);
     let layered = !matrices.is_empty() && !matrices.iter().any(turned);
     let rank = |id: NodeId| recurrence.node(id).dims.len();
+    let becomes_another = |state: &StateId| {
+        let mut updates = recurrence.updates.iter().enumerate();
+        updates.any(|(i, u)| i != state.0 && recurrence.node(*u).op == Op::State(*state))
+    };
     let fault = |node: &Node| match (&*node.dims, &node.op) {
         _ if !layered => Some("states that are no matrices of one layout"),
         ([a, b], _) if !matrices.iter().any(|m| *m == [*a, *b] || *m == [*b, *a]) => {
@@ -75,6 +90,7 @@ fn misfit(recurrence: &Recurrence) -> Option<(&Node, &'static str)> {
         ([_, _, _, ..], _) => Some("a value of three dimensions"),
         (_, Op::Dot(a, b, _)) if rank(*a) > 1 && rank(*b) > 1 => Some("a product of two matrices"),
         (_, Op::Reduce(_, a, _)) if rank(*a) > 1 => Some("a reduction of a matrix"),
+        (_, Op::State(state)) if becomes_another(state) => Some("a state that becomes another one"),
         (_, op) if moves(op) => Some("elements that move to other places"),
         _ => None,
     };
@@ -119,6 +135,12 @@ struct Lowering<'a> {
     /// Tiles of nodes, where they were made.
     tiles: BTreeMap<(NodeId, bool), TileId>,
     states: Vec<TileId>,
+    /// Instances of the tiles of token inputs: loads run ahead by all but one.
+    stages: usize,
+    /// What each token loads.
+    loads: Vec<(TileId, ParamId)>,
+    /// Tiles of token inputs with several instances.
+    staged: BTreeMap<usize, TileId>,
 }
 
 /// Where a value is wanted.
@@ -137,6 +159,9 @@ impl<'a> Lowering<'a> {
             uses,
             tiles: BTreeMap::new(),
             states: Vec::new(),
+            stages: 1,
+            loads: Vec::new(),
+            staged: BTreeMap::new(),
         }
     }
 
@@ -236,11 +261,7 @@ impl<'a> Lowering<'a> {
         for (index, src) in new.into_iter().enumerate() {
             self.close_state(index, src);
         }
-        let loads = std::mem::take(&mut self.draft.opening);
-        let barrier = Stmt::Sync(Sync::Cta);
-        self.draft.opening.push(barrier.clone());
-        self.draft.opening.extend(loads);
-        self.draft.opening.extend([Stmt::Commit, Stmt::WaitLoads { pending: 0 }, barrier]);
+        self.draft.pipeline(&self.loads, self.stages);
     }
 
     /// Whether the parts of the value axis cut values of these dimensions.
@@ -269,8 +290,11 @@ impl<'a> Lowering<'a> {
                 Stmt::Load { dst: tile, param, ahead: 0, col: 0 }
             }
         };
-        // The caller's state comes over the initial one.
-        self.draft.setup.extend([opening, Stmt::Commit, Stmt::WaitLoads { pending: 0 }]);
+        self.draft.setup.push(opening);
+        if matches!(state.init, Init::Input(_)) {
+            // The caller's state comes over the initial one.
+            self.draft.setup.extend([Stmt::Commit, Stmt::WaitLoads { pending: 0 }]);
+        }
         self.draft.setup.push(Stmt::Load { dst: tile, param, ahead: 0, col: 0 });
         self.draft.setup.push(Stmt::Commit);
         self.draft.setup.push(Stmt::WaitLoads { pending: 0 });
@@ -353,18 +377,43 @@ impl<'a> Lowering<'a> {
 
     fn input(&mut self, InputId(index): InputId, columns: bool) -> TileId {
         let input = &self.recurrence.inputs[index];
+        if input.rate == Rate::Token && self.stages > 1 {
+            return self.staged_input(index, columns);
+        }
         let dst = self.new_tile(&input.name, &input.dims, columns);
         let param = self.input_param(index);
-        let load = Stmt::Load { dst, param, ahead: 0, col: 0 };
-        let stmts = match input.rate {
-            Rate::Token => &mut self.draft.opening,
-            Rate::Model => &mut self.draft.setup,
-        };
-        stmts.push(load);
-        if input.rate == Rate::Model {
-            self.draft.setup.push(Stmt::Commit);
-            self.draft.setup.push(Stmt::WaitLoads { pending: 0 });
+        match input.rate {
+            Rate::Token => self.loads.push((dst, param)),
+            Rate::Model => {
+                let load = Stmt::Load { dst, param, ahead: 0, col: 0 };
+                self.draft.setup.extend([load, Stmt::Commit, Stmt::WaitLoads { pending: 0 }]);
+            }
         }
+        dst
+    }
+
+    /// A token input that is loaded tokens ahead, which only shared memory can hold.
+    fn staged_input(&mut self, index: usize, columns: bool) -> TileId {
+        let input = &self.recurrence.inputs[index];
+        let staged = match self.staged.get(&index) {
+            Some(tile) => *tile,
+            None => {
+                let dtype = self.recurrence.input_dtype(input, self.build.dtype);
+                let (size, home) =
+                    (self.tile_size(&input.dims), Home::Packed { stages: self.stages });
+                let tile = self.draft.tile(&input.name, size, dtype, home);
+                let param = self.input_param(index);
+                self.loads.push((tile, param));
+                self.staged.insert(index, tile);
+                tile
+            }
+        };
+        if !columns {
+            return staged;
+        }
+        let dst = self.new_tile(&input.name, &input.dims, COLUMNS);
+        let (to, from) = (self.draft.whole(dst), self.draft.whole(staged));
+        self.draft.body.push(Stmt::Copy { dst: to, src: from, map: CopyMap::Whole });
         dst
     }
 

@@ -4,7 +4,7 @@ use crate::builder::Program;
 use crate::programs;
 use sluice_ir::diagnostic::Code;
 use sluice_ir::dtype::Dtype;
-use sluice_ir::kernel::{self, Checked, Rounding};
+use sluice_ir::kernel::{self, Checked, Layout, Rounding, Schedule};
 use sluice_ir::problem::{Array, Arrays, Problem};
 use sluice_ir::step::{self, DimId, Rate, Sharing};
 use sluice_ir::target::{TARGETS, Target};
@@ -115,6 +115,14 @@ fn step_kernels_agree_with_the_definition() {
                 Ok(kernel) => {
                     assert_means(&kernel, &program, &format!("{name}, cut {cut}"));
                     fitting.push(name);
+                    let ahead = schedule::loop_ahead(&program.recurrence, &build(&program, target));
+                    let ahead = ahead.expect("a smaller step fits");
+                    assert_eq!((ahead.schedule, ahead.layout), (Schedule::Loop, Layout::Lanes));
+                    assert!(
+                        ahead.tiles.iter().any(|t| t.shared().is_none()),
+                        "states in registers"
+                    );
+                    assert_means(&ahead, &program, &format!("{name}, loads ahead"));
                 }
                 Err(refusal) => assert_eq!(refusal.code, Code::Unsupported, "{name}"),
             }

@@ -20,6 +20,7 @@ pub(crate) fn all() -> Vec<(&'static str, Program)> {
         ("scalars that change places", scalars()),
         ("what never changes", fixed()),
         ("learned", learned()),
+        ("delayed", delayed()),
         ("backwards", ordered(|_| Order::Reverse)),
         ("column by column", ordered(|p| Order::Columns(p.dim("C")))),
         ("column by column backwards", ordered(|p| Order::ReverseColumns(p.dim("C")))),
@@ -323,6 +324,20 @@ fn learned() -> Program {
     p.update(1, sum);
     p.output("o", o);
     p.finish(&[("K", 3), ("V", 40)])
+}
+
+/// A matrix as it was a token before.
+fn delayed() -> Program {
+    let mut p = Step::new("KV");
+    let (k, v) = (p.token("k", "K"), p.token("v", "V"));
+    let (s, before) = (p.state("S", "KV", 0.0), p.state("P", "KV", 1.0));
+    let write = p.outer(k, v);
+    let next = p.add(s, write);
+    let o = p.dot(k, before, "K");
+    p.update(0, next);
+    p.update(1, s);
+    p.output("o", o);
+    p.finish(&[("K", 3), ("V", 5)])
 }
 
 fn ordered(order: impl Fn(&Step) -> Order) -> Program {

@@ -60,7 +60,7 @@ fn channels() -> Program {
 #[test]
 fn a_step_has_few_barriers_and_runs_ahead() {
     let kernel = looped(&channels(), true);
-    assert_eq!((kernel.parts, kernel.threads()), (12, 512), "{}", *kernel);
+    assert_eq!((kernel.parts, kernel.threads()), (24, 256), "{}", *kernel);
     assert!(barriers(&kernel) <= 4, "{}", *kernel);
     let body = &kernel.roles[0].body;
     assert!(body.iter().all(|s| !matches!(s, Stmt::Load { ahead, .. } if *ahead != 3)));

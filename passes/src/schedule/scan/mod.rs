@@ -21,7 +21,7 @@ use super::params;
 use egg::Id;
 use sluice_ir::diagnostic::{Code, Diagnostic};
 use sluice_ir::dtype::Dtype;
-use sluice_ir::kernel::{Checked, Layout, ParamId, Schedule, Stmt, Sync, TileId};
+use sluice_ir::kernel::{Checked, Layout, ParamId, Schedule, Stmt, TileId};
 use sluice_ir::seq::{Core, Mask, RootKind, Seq, Term};
 use sluice_ir::step::Recurrence;
 use std::collections::BTreeMap;
@@ -167,7 +167,7 @@ impl<'a> Scan<'a> {
             self.final_state(root)?;
         }
         self.update_states()?;
-        self.pipeline_loads();
+        self.draft.pipeline(&self.loads, self.setting.stages);
         Ok(())
     }
 
@@ -195,35 +195,6 @@ impl<'a> Scan<'a> {
                 (source, at + self.term.facts(*first).count())
             }
             _ => (id, 0),
-        }
-    }
-
-    /// Loads run ahead of the chunk that uses them by all stages but one.
-    fn pipeline_loads(&mut self) {
-        let ahead = self.setting.stages - 1;
-        let group = |ahead: usize, loads: &[(TileId, ParamId)]| {
-            let load = |(dst, param): &(TileId, ParamId)| Stmt::Load {
-                dst: *dst,
-                param: *param,
-                ahead,
-                col: 0,
-            };
-            let mut stmts: Vec<Stmt> = loads.iter().map(load).collect();
-            stmts.push(Stmt::Commit);
-            stmts
-        };
-        for early in 0..ahead {
-            self.draft.setup.extend(group(early, &self.loads));
-        }
-        let barrier = Stmt::Sync(Sync::Cta);
-        let opening = &mut self.draft.opening;
-        if ahead == 0 {
-            opening.push(barrier.clone());
-            opening.extend(group(0, &self.loads));
-            opening.extend([Stmt::WaitLoads { pending: 0 }, barrier]);
-        } else {
-            opening.extend([Stmt::WaitLoads { pending: ahead - 1 }, barrier]);
-            opening.extend(group(ahead, &self.loads));
         }
     }
 }

@@ -10,7 +10,7 @@ use sluice_ir::step::{DimId, Node, NodeId, Op, Recurrence};
 const WIDTHS: [usize; 3] = [128, 64, 32];
 
 /// The largest number of elements of a state that one part holds, if a narrower part can help it.
-const PART_ELEMENTS: usize = 4096;
+const PART_ELEMENTS: usize = 1024;
 
 /// A dimension that is cut into parts.
 #[derive(Clone, Copy, Debug)]

@@ -23,17 +23,17 @@ use self::plan::Plan;
 use self::sequence::Item;
 use super::draft::{Draft, Home, Shape};
 use super::params;
-use super::{Build, live};
+use super::{AHEAD, Build, live};
 use sluice_ir::diagnostic::{Code, Diagnostic};
 use sluice_ir::dtype::Dtype;
-use sluice_ir::kernel::{self, Checked, Param, ParamId, ParamKind, Schedule, Stmt, Sync, TileId};
+use sluice_ir::kernel::{self, Checked, Param, ParamId, ParamKind, Schedule, Stmt, TileId};
 use sluice_ir::step::{
     DimId, Init, InputId, NodeId, Op, Output, Rate, Recurrence, StateId, TableId, fold,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Instances of the tiles of token inputs on a GPU: loads run ahead by all but one.
-const STAGES: [usize; 3] = [4, 2, 1];
+const STAGES: [usize; 3] = [AHEAD + 1, 2, 1];
 
 /// Points of a nest that one thread takes.
 const POINTS: usize = 4;
@@ -201,7 +201,7 @@ impl Lowering<'_> {
         }
         self.draft.body = sequence::ordered(std::mem::take(&mut self.items))?;
         self.open_states();
-        self.pipeline_loads();
+        self.draft.pipeline(&self.loads, self.stages);
         Ok(self.draft)
     }
 
@@ -345,39 +345,16 @@ impl Lowering<'_> {
         // The caller's states come over the initial ones.
         for loads in [&self.fixed_loads, &given] {
             if !loads.is_empty() {
-                self.draft.setup.extend(group(0, loads));
-                self.draft.setup.push(Stmt::WaitLoads { pending: 0 });
+                let load = |(dst, param): &(TileId, ParamId)| Stmt::Load {
+                    dst: *dst,
+                    param: *param,
+                    ahead: 0,
+                    col: 0,
+                };
+                self.draft.setup.extend(loads.iter().map(load));
+                self.draft.setup.extend([Stmt::Commit, Stmt::WaitLoads { pending: 0 }]);
             }
         }
         self.draft.setup.append(&mut self.before);
     }
-
-    /// Loads of tokens run ahead of the step that uses them by all stages but one.
-    fn pipeline_loads(&mut self) {
-        let ahead = self.stages - 1;
-        let barrier = Stmt::Sync(Sync::Cta);
-        let opening = &mut self.draft.opening;
-        if self.loads.is_empty() {
-            opening.push(barrier);
-            return;
-        }
-        for early in 0..ahead {
-            self.draft.setup.extend(group(early, &self.loads));
-        }
-        if ahead == 0 {
-            opening.push(barrier.clone());
-            opening.extend(group(0, &self.loads));
-            opening.extend([Stmt::WaitLoads { pending: 0 }, barrier]);
-        } else {
-            opening.extend([Stmt::WaitLoads { pending: ahead - 1 }, barrier]);
-            opening.extend(group(ahead, &self.loads));
-        }
-    }
-}
-
-/// Loads of tokens so far ahead, as one group.
-fn group(ahead: usize, loads: &[(TileId, ParamId)]) -> Vec<Stmt> {
-    let load =
-        |(dst, param): &(TileId, ParamId)| Stmt::Load { dst: *dst, param: *param, ahead, col: 0 };
-    loads.iter().map(load).chain([Stmt::Commit]).collect()
 }
