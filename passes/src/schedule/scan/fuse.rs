@@ -66,7 +66,8 @@ impl Scan<'_> {
         let mut product = self.product(sum.product)?;
         if let Some(x) = sum.start {
             let form = if self.lives_in_columns(id) { Form::Columns } else { Form::Shared };
-            product.start_from(self.view(x, form)?);
+            let start = self.view(x, form)?;
+            product.start_from(View { blocks: self.blocks(id), ..start });
         }
         let name = if self.lives_in_columns(id) { "y" } else { "p" };
         let dst = self.fresh(id, name, dtype);
@@ -108,7 +109,8 @@ impl Scan<'_> {
             Seq::Binary(Binary::Add, [a, b]) => {
                 let (a, b) = (self.base(*a), self.base(*b));
                 for (x, start) in [(b, a), (a, b)] {
-                    let free = self.uses[usize::from(x)] == 1 && !self.is_made(x);
+                    let placed = self.lives_in_columns(x) == self.lives_in_columns(root);
+                    let free = self.uses[usize::from(x)] == 1 && !self.is_made(x) && placed;
                     let starts = self.same_size(start, root) && self.accumulates(x);
                     if free && starts && self.is_product(x) && self.same_size(x, root) {
                         return Some(Sum { node: id, product: x, start: Some(start) });

@@ -300,7 +300,8 @@ impl Scan<'_> {
     ) -> Result<TileId, Diagnostic> {
         let dst = self.fresh(id, "joined", dtype);
         let mut first = 0;
-        for x in [a, b] {
+        let parts = [self.parts(a, rows), self.parts(b, rows)].concat();
+        for x in parts {
             let shape = self.term.shape(x);
             let map = if rows {
                 CopyMap::Rows { dst_first: first, src_first: 0, count: shape.rows }
@@ -368,6 +369,20 @@ impl Scan<'_> {
         };
         self.draft.body.push(Stmt::Nest(nest));
         Ok(dst)
+    }
+
+    /// What a value is joined from, if nobody else reads the joined value: then it needs no tile.
+    fn parts(&self, id: Id, rows: bool) -> Vec<Id> {
+        let alone = self.uses[usize::from(id)] == 1;
+        match *self.term.node(id) {
+            Seq::Weave([a, b]) if alone && rows => {
+                [self.parts(a, rows), self.parts(b, rows)].concat()
+            }
+            Seq::Cat([a, b]) if alone && !rows => {
+                [self.parts(a, rows), self.parts(b, rows)].concat()
+            }
+            _ => vec![id],
+        }
     }
 
     /// The tile that an input is loaded to.
