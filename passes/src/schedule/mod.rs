@@ -1,6 +1,7 @@
 //! From terms and steps to kernels: which tile lives where, and in what order statements run.
 
 mod draft;
+mod misfit;
 mod order;
 mod params;
 mod place;

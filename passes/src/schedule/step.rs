@@ -9,6 +9,7 @@
 
 use super::Build;
 use super::draft::{Draft, Home, Shape};
+use super::misfit::misfit;
 use super::params;
 use sluice_ir::diagnostic::{Code, Diagnostic};
 use sluice_ir::kernel::{
@@ -16,9 +17,7 @@ use sluice_ir::kernel::{
     Start, Stmt, TileId, Unit, View,
 };
 use sluice_ir::pointwise::Binary;
-use sluice_ir::step::{
-    DimId, Init, InputId, Node, NodeId, Op, Rate, Recurrence, Reduction, StateId,
-};
+use sluice_ir::step::{DimId, Init, InputId, NodeId, Op, Rate, Recurrence, Reduction, StateId};
 use std::collections::BTreeMap;
 
 /// Columns of one block of the grid when the value axis is cut.
@@ -68,60 +67,6 @@ pub(super) fn step_ahead(
         budget: build.target.shared_bytes,
     };
     lowering.draft.close(shape)
-}
-
-/// A node that does not fit the layout of columns, and what it is.
-fn misfit(recurrence: &Recurrence) -> Option<(&Node, &'static str)> {
-    let Recurrence { states, nodes, .. } = recurrence;
-    let matrices: Vec<[DimId; 2]> =
-        states.iter().filter_map(|s| <[DimId; 2]>::try_from(&*s.dims).ok()).collect();
-    let turned = |[row, _]: &[DimId; 2]| matrices.iter().any(|[_, col]| col == row);
-    let layered = !matrices.is_empty() && !matrices.iter().any(turned);
-    let rank = |id: NodeId| recurrence.node(id).dims.len();
-    let becomes_another = |state: &StateId| {
-        let mut updates = recurrence.updates.iter().enumerate();
-        updates.any(|(i, u)| i != state.0 && recurrence.node(*u).op == Op::State(*state))
-    };
-    let fault = |node: &Node| match (&*node.dims, &node.op) {
-        _ if !layered => Some("states that are no matrices of one layout"),
-        ([a, b], _) if !matrices.iter().any(|m| *m == [*a, *b] || *m == [*b, *a]) => {
-            Some("a matrix of another shape than the states")
-        }
-        ([_, _, _, ..], _) => Some("a value of three dimensions"),
-        (_, Op::Dot(a, b, _)) if rank(*a) > 1 && rank(*b) > 1 => Some("a product of two matrices"),
-        (_, Op::Reduce(_, a, _)) if rank(*a) > 1 => Some("a reduction of a matrix"),
-        (_, Op::State(state)) if becomes_another(state) => Some("a state that becomes another one"),
-        (_, op) if moves(op) => Some("elements that move to other places"),
-        _ => None,
-    };
-    let live = super::live(recurrence);
-    let nodes = nodes.iter().zip(live).filter(|(_, live)| *live);
-    nodes.map(|(node, _)| node).find_map(|node| fault(node).map(|reason| (node, reason)))
-}
-
-/// Whether elements of the result stand elsewhere than in the operand, or belong to no token.
-fn moves(op: &Op) -> bool {
-    match op {
-        Op::Final(_)
-        | Op::Index(_)
-        | Op::Table(_)
-        | Op::Reshape(..)
-        | Op::Concat(..)
-        | Op::Slice(..)
-        | Op::Push(..)
-        | Op::TopK(..)
-        | Op::Matrix(..) => true,
-        Op::Input(_)
-        | Op::State(_)
-        | Op::Const(_)
-        | Op::Extent(_)
-        | Op::Unary(..)
-        | Op::Binary(..)
-        | Op::Select(..)
-        | Op::Reduce(..)
-        | Op::Dot(..)
-        | Op::Outer(..) => false,
-    }
 }
 
 struct Lowering<'a> {
