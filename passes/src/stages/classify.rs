@@ -35,7 +35,11 @@ pub(super) fn classify(
     let (largest, count) = (ranks.max().unwrap_or(0), states.len());
     let by_dot = |id: &NodeId| matches!(program.recurrence.node(*id).op, Op::Dot(..));
     if largest < 2 && (count > 1 || !read.iter().all(by_dot)) {
-        return Ok(steps(program, states, &sum, None));
+        let alone = steps(program, states, &sum, None);
+        // What mixes elements has no scan for each of them.
+        if !matches!(alone.0, Form::Steps { class: Class::Dense, .. }) {
+            return Ok(alone);
+        }
     }
     match sequence_form(program, group, later, &read) {
         Ok(cut) => Ok((Form::Chunks, cut)),
@@ -124,7 +128,8 @@ fn steps(
     } else {
         (Class::Dense, "a transition between elements")
     };
-    let why = refusal.map(|r| format!(" ({})", r.message)).unwrap_or_default();
+    let known = refusal.filter(|r| class > Class::Window && r.code != Code::NotAffine);
+    let why = known.map(|r| format!(" ({})", r.message)).unwrap_or_default();
     let reason = format!("{}: {what}{why}", program.state_names(states));
     (Form::Steps { class, reason }, BTreeSet::new())
 }

@@ -6,7 +6,7 @@
 
 use super::Program;
 use sluice_ir::staged::Form;
-use sluice_ir::step::{Binary, NodeId, Op, Order, StateId, Unary};
+use sluice_ir::step::{Binary, DimId, Interval, NodeId, Op, Order, StateId, Unary};
 use std::collections::BTreeSet;
 
 /// A stage to be.
@@ -77,18 +77,39 @@ impl<'a> Layout<'a> {
         Self { program, first, bound, placed }
     }
 
-    /// What a part needs for some results.
+    /// What a part needs for some results, such that what it takes is small.
     pub(super) fn content(
         &self,
         part: usize,
         results: impl IntoIterator<Item = NodeId>,
     ) -> Result<Content, Crossing> {
+        let results: Vec<NodeId> = results.into_iter().collect();
+        let taken_early = self.content_with(part, &results, false)?;
+        let taken_late = self.content_with(part, &results, true)?;
+        let late = self.size(&taken_late) < self.size(&taken_early);
+        Ok(if late { taken_late } else { taken_early })
+    }
+
+    /// Elements that a part takes at every token.
+    fn size(&self, content: &Content) -> usize {
+        let program = self.program;
+        let size = |d: &DimId| program.recurrence.size(*d, program.extents).unwrap_or(1);
+        let dims = content.imports.iter().map(|id| &program.recurrence.node(*id).dims);
+        dims.map(|dims| dims.iter().map(size).product::<usize>()).sum()
+    }
+
+    fn content_with(
+        &self,
+        part: usize,
+        results: &[NodeId],
+        late: bool,
+    ) -> Result<Content, Crossing> {
         let mut content = Content::default();
-        let mut waiting: Vec<NodeId> = results.into_iter().collect();
+        let mut waiting = results.to_vec();
         while let Some(id) = waiting.pop() {
             let node = self.program.recurrence.node(id);
             let earlier = self.bound[id.0] && self.first[id.0] < part;
-            if earlier && !self.is_made_late(id, part) {
+            if earlier && !self.is_made_late(id, part, late) {
                 if node.dims.len() > 1 {
                     return Err(Crossing { node: id, part });
                 }
@@ -104,9 +125,9 @@ impl<'a> Layout<'a> {
     }
 
     /// Whether a later part takes the operands of a value rather than the value: a matrix that is made
-    /// of vectors, a vector that is made of scalars, and functions whose argument a proof needs or that
-    /// keep few digits.
-    fn is_made_late(&self, id: NodeId, part: usize) -> bool {
+    /// of vectors, a vector that is made of scalars, functions whose argument a proof needs or that keep
+    /// few digits, and with `all` every pointwise function of which nothing is to be proved.
+    fn is_made_late(&self, id: NodeId, part: usize, all: bool) -> bool {
         let node = self.program.recurrence.node(id);
         let pointwise =
             matches!(node.op, Op::Unary(..) | Op::Binary(..) | Op::Select(..) | Op::Outer(..));
@@ -118,7 +139,9 @@ impl<'a> Layout<'a> {
             let earlier = self.bound[o.0] && self.first[o.0] < part;
             !earlier || self.program.recurrence.node(*o).dims.is_empty()
         };
+        let late = all && pointwise && self.program.ranges[id.0] == Interval::ALL;
         match node.dims.len() {
+            0 | 1 if late => true,
             0 => self.is_exponential(id),
             1 => self.is_exponential(id) || (pointwise && node.op.operands().iter().all(is_small)),
             _ => pointwise || rearranged,

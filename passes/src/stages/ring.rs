@@ -37,6 +37,7 @@ pub(super) fn degrees(
     group: &BTreeSet<StateId>,
     ring: Ring,
 ) -> Vec<Degree> {
+    let is_one = |id: &NodeId| is_ones(recurrence, *id);
     let mut degrees: Vec<Degree> = Vec::with_capacity(recurrence.nodes.len());
     for node in &recurrence.nodes {
         let of = |id: NodeId| degrees[id.0];
@@ -47,7 +48,9 @@ pub(super) fn degrees(
             Op::Binary(Binary::Add, ..) if ring == Ring::LogSum && highest == Degree::Beyond => {
                 log_sum_exp(recurrence, &node.op).map_or(Degree::Beyond, of)
             }
-            _ if highest == Degree::Affine && !keeps_affine(&node.op, ring, &of) => Degree::Beyond,
+            _ if highest == Degree::Affine && !keeps_affine(&node.op, ring, &of, &is_one) => {
+                Degree::Beyond
+            }
             _ => highest,
         });
     }
@@ -55,7 +58,12 @@ pub(super) fn degrees(
 }
 
 /// Whether an operation on affine functions and free values is affine.
-fn keeps_affine(op: &Op, ring: Ring, of: &dyn Fn(NodeId) -> Degree) -> bool {
+fn keeps_affine(
+    op: &Op,
+    ring: Ring,
+    of: &dyn Fn(NodeId) -> Degree,
+    is_one: &dyn Fn(&NodeId) -> bool,
+) -> bool {
     let free = |id: &NodeId| of(*id) == Degree::Free;
     let product = |a: &NodeId, b: &NodeId| free(a) || free(b);
     match (op, ring) {
@@ -68,9 +76,27 @@ fn keeps_affine(op: &Op, ring: Ring, of: &dyn Fn(NodeId) -> Degree) -> bool {
         }
         (Op::Binary(Binary::Div, _, divisor), Ring::Sum) => free(divisor),
         (Op::Binary(Binary::Add, a, b), _) => product(a, b),
+        // A value repeated along dimensions that it lacks.
+        (Op::Binary(Binary::Mul, a, b) | Op::Outer(a, b), _) => is_one(a) || is_one(b),
         (Op::Binary(Binary::Max, ..) | Op::Reduce(Reduction::Max, ..), Ring::Max) => true,
         (Op::Binary(Binary::Min, ..), Ring::Min) => true,
         (Op::Binary(Binary::LogAddExp, ..), Ring::LogSum) => true,
+        _ => false,
+    }
+}
+
+/// Whether a value is made of numbers and sizes such that every element is 1: `0 * index + 1`, and
+/// outer products of such.
+fn is_ones(recurrence: &Recurrence, id: NodeId) -> bool {
+    let is = |id: NodeId, x: f64| recurrence.node(id).op == Op::Const(x);
+    let zeros = |id: NodeId| match recurrence.node(id).op {
+        Op::Binary(Binary::Mul, a, b) => is(a, 0.0) || is(b, 0.0),
+        _ => is(id, 0.0),
+    };
+    match recurrence.node(id).op {
+        Op::Const(x) => x == 1.0,
+        Op::Binary(Binary::Add, a, b) => (zeros(a) && is(b, 1.0)) || (zeros(b) && is(a, 1.0)),
+        Op::Outer(a, b) => is_ones(recurrence, a) && is_ones(recurrence, b),
         _ => false,
     }
 }

@@ -99,12 +99,25 @@ impl Finder<'_> {
             writes.chain([(id, None)]).collect()
         };
         let (left, right) = (parts(self.sums(re), re), parts(self.sums(im), im));
-        for ((x, v), (y, w)) in both(left, right) {
+        let is_write = |write: Option<NodeId>| write.is_none_or(|w| self.is_write(w));
+        let choices = both(left, right);
+        let choices = choices.into_iter().filter(|((_, v), (_, w))| is_write(*v) && is_write(*w));
+        for ((x, v), (y, w)) in choices.collect::<Vec<_>>() {
             if (v.is_some() || w.is_some()) && self.find([x, y]) {
                 return Some(Step::Written { from: [x, y], writes: [v, w] });
             }
         }
         None
+    }
+
+    /// Whether a matrix holds the states only through vectors that were read from them.
+    fn is_write(&self, id: NodeId) -> bool {
+        let node = self.program.recurrence.node(id);
+        let matrix = |o: &NodeId| self.program.recurrence.node(*o).dims.len() == node.dims.len();
+        let held = |s: StateId| self.states.contains(&s);
+        !matches!(node.op, Op::State(s) if held(s))
+            && (self.is_free(id)
+                || node.op.operands().into_iter().filter(matrix).all(|o| self.is_write(o)))
     }
 
     /// The operands of a sum of matrices, either one first.
