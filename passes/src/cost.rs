@@ -170,12 +170,15 @@ impl Model {
         let unit = self.flop_rate([rows, rows, features]);
         let products = self.parallel(2.0 * pairs * per_pair, unit) + PRODUCT;
         let whole = self.product(me, reader.features);
-        // Masked products and products with segments are the forms to prefer.
+        // Masked products and products with segments, which weigh every pair of rows, are the forms to
+        // prefer: kernels have no others for one decay.
+        let weights = Shape { rows: reader.rows, features: reader.rows, ..me };
+        let weighed = 2.0 * (whole + self.scalar(weights, 1.0));
         if gate.zero {
-            return 2.0 * whole + self.scalar(me, 1.0);
+            return weighed;
         }
         if gate.shape.features == 1 && features > 1 {
-            return 2.0 * (whole + self.scalar(me, 1.0)) + self.segments(me, gate);
+            return weighed + self.segments(weights, gate);
         }
         let exponentials = self.special(pairs * gate.shape.features as f64);
         let scalings = pairs * (rows * features) as f64;

@@ -123,6 +123,7 @@ fn statement(kernel: &Kernel, stmt: &Stmt) -> Result<(), String> {
             [dst, p, a, to, from].into_iter().try_for_each(|v| is_shared(kernel, *v))?;
             let ([b, rp, k], [_, ra, _], [_, n, _]) = (shape(p)?, shape(a)?, shape(to)?);
             equal("the scores", shape(dst)?, [b, rp, ra])?;
+            equal("the running sums", shape(to)?, [b, n, k])?;
             equal("the running sums", shape(from)?, [b, n, k])?;
             let whole = rp.is_multiple_of(n) && ra.is_multiple_of(n);
             let fragments = (rp / n).is_multiple_of(16) && (ra / n).is_multiple_of(16);
@@ -136,8 +137,12 @@ fn statement(kernel: &Kernel, stmt: &Stmt) -> Result<(), String> {
             [dst, w, y, to, from].into_iter().try_for_each(|v| is_shared(kernel, *v))?;
             let ([b, r, s], [_, ry, v]) = (shape(w)?, shape(y)?);
             equal("the mix", shape(dst)?, [b, r, v])?;
+            let [_, n, _] = shape(to)?;
             ensure(s == ry, || format!("{s} weights for {ry} rows"))?;
-            equal("the running sums", shape(to)?, shape(from)?)
+            equal("the running sums", shape(to)?, [b, n, v])?;
+            equal("the running sums", shape(from)?, [b, n, v])?;
+            let whole = r.is_multiple_of(n) && s.is_multiple_of(n);
+            ensure(whole, || format!("{r} and {s} rows in {n} steps"))
         }
         Stmt::Inverse { dst, src, .. } => {
             is_shared(kernel, *dst)?;

@@ -14,7 +14,7 @@ use sluice_passes::{ChunkOptions, Chunked, Stop, chunk, lift};
 use std::collections::BTreeMap;
 
 /// Relative RMS difference that f64 sums of these lengths may show.
-const TOLERANCE: f64 = 1e-12;
+pub(crate) const TOLERANCE: f64 = 1e-12;
 
 pub(crate) fn target() -> Target {
     *Target::find("sm_90a").unwrap_or(&TARGETS[0])
@@ -323,7 +323,7 @@ fn scan(recurrence: &Recurrence, term: &Term, problem: &Problem) -> Result<Check
 }
 
 /// Programs that the fused scan refuses: a matrix takes the state from step to step.
-const WITHOUT_SCAN: [&str; 2] = ["dense channels", "dense memory"];
+pub(crate) const WITHOUT_SCAN: [&str; 2] = ["dense channels", "dense memory"];
 
 /// Kernels without rounding compute what the step does.
 #[test]

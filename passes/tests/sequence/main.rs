@@ -12,4 +12,5 @@ mod pitfalls;
 mod programs;
 mod random;
 mod refusals;
+mod sizes;
 mod tensors;

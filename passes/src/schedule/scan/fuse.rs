@@ -92,14 +92,18 @@ impl Scan<'_> {
         self.size(a) == self.size(b)
     }
 
+    /// Whether a node can be computed where `root` is, element by element.
+    fn fits(&self, id: Id, root: Id) -> bool {
+        self.same_size(root, id)
+            && self.lives_in_columns(id) == self.lives_in_columns(root)
+            && (self.blocks(id) == self.blocks(root) || self.lives_in_columns(root))
+    }
+
     /// The product that the expression of `root` can end: found through pointwise nodes of the same
     /// size that nobody else reads, or as a term of a sum.
     fn fusable_sum(&self, root: Id, id: Id) -> Option<Sum> {
         let own = id == root || (self.uses[usize::from(id)] == 1 && !self.is_made(id));
-        let fits = self.same_size(root, id)
-            && self.lives_in_columns(id) == self.lives_in_columns(root)
-            && (self.blocks(id) == self.blocks(root) || self.lives_in_columns(root));
-        if !own || !fits || self.term.is_zero(id) {
+        if !own || !self.fits(id, root) || self.term.is_zero(id) {
             return None;
         }
         if self.is_product(id) {
@@ -109,10 +113,9 @@ impl Scan<'_> {
             Seq::Binary(Binary::Add, [a, b]) => {
                 let (a, b) = (self.base(*a), self.base(*b));
                 for (x, start) in [(b, a), (a, b)] {
-                    let placed = self.lives_in_columns(x) == self.lives_in_columns(root);
-                    let free = self.uses[usize::from(x)] == 1 && !self.is_made(x) && placed;
+                    let free = self.uses[usize::from(x)] == 1 && !self.is_made(x);
                     let starts = self.same_size(start, root) && self.accumulates(x);
-                    if free && starts && self.is_product(x) && self.same_size(x, root) {
+                    if free && starts && self.is_product(x) && self.fits(x, root) {
                         return Some(Sum { node: id, product: x, start: Some(start) });
                     }
                 }

@@ -1,0 +1,71 @@
+//! Fused scans of every program at sizes that fill tiles, miss them by one, or are a single element.
+
+use crate::agreement::{TOLERANCE, WITHOUT_SCAN, difference, inputs, options, target};
+use crate::programs;
+use sluice_ir::diagnostic::Code;
+use sluice_ir::dtype::Dtype;
+use sluice_ir::kernel::{self, Rounding};
+use sluice_ir::problem::Problem;
+use sluice_ir::step::{self, DimId, Recurrence};
+use sluice_passes::schedule::{Build, fused_scan};
+use sluice_passes::{chunk, lift};
+
+/// Around the extents of matrix instructions and fragments.
+const SIZES: [usize; 13] = [1, 2, 3, 4, 5, 6, 7, 8, 12, 15, 16, 17, 33];
+
+/// States with more elements are slow to evaluate.
+const MOST_ELEMENTS: usize = 2000;
+
+/// A sequence of more than one chunk, an empty one and a single token.
+fn problem([k, v, m]: [usize; 3]) -> Problem {
+    let mut problem = Problem::dense(&[("K", k), ("V", v), ("M", m)], 0, 0, 1);
+    problem.cu_seqlens = vec![0, 37, 37, 38];
+    problem
+}
+
+/// Whether every dimension has a size (some programs halve one) and states are small.
+fn is_possible(recurrence: &Recurrence, problem: &Problem) -> bool {
+    let size = |d: &DimId| recurrence.size(*d, &problem.extents);
+    let of = |dims: &[DimId]| dims.iter().map(size).product::<Option<usize>>();
+    let elements: Option<usize> = recurrence.states.iter().map(|s| of(&s.dims)).sum();
+    let all = (0..recurrence.dims.len()).all(|i| size(&DimId(i)).is_some());
+    all && elements.is_some_and(|n| n <= MOST_ELEMENTS)
+}
+
+/// Whether the program has a scan of that length at these sizes, which is then right.
+fn has_scan(recurrence: &Recurrence, problem: &Problem, length: usize) -> bool {
+    let at = || format!("{} at {:?}, chunk {length}", recurrence.name, problem.extents);
+    let extents = &problem.extents;
+    let term = lift(recurrence, extents).unwrap_or_else(|e| panic!("{}: {e:?}", at()));
+    let chunked = chunk(&term, &options(length, Some(16)));
+    let chunked = chunked.unwrap_or_else(|e| panic!("{}: {e:?}", at()));
+    let build = Build { extents, dtype: Dtype::Bf16, compute: Dtype::F32, target: &target() };
+    let kernel = match fused_scan(recurrence, &chunked.term, &build, length) {
+        Ok(kernel) => kernel,
+        Err(e) if e.code == Code::TooLarge => return false,
+        Err(e) => panic!("{}: {e:?}", at()),
+    };
+    let arrays = inputs(recurrence, problem);
+    let reference = step::eval(recurrence, problem, &arrays);
+    let found = kernel::eval(&kernel, problem, &arrays, Rounding::Exact);
+    let error = difference(&found, &reference);
+    assert!(error <= TOLERANCE, "{}: {error:.1e}", at());
+    true
+}
+
+/// Every key size with another value size for each program, at both short chunks in turn.
+#[test]
+fn scans_are_right_at_every_size() {
+    let scanned = programs::all().into_iter().filter(|r| !WITHOUT_SCAN.contains(&r.name.as_str()));
+    for (place, recurrence) in scanned.enumerate() {
+        let mut scans = 0;
+        for (i, k) in SIZES.into_iter().enumerate() {
+            let [v, m] = [(5 * i + place) % SIZES.len(), (3 * i + place) % 8].map(|j| SIZES[j]);
+            let problem = problem([k, v, m]);
+            let length = [16, 32][(i + place) % 2];
+            let possible = is_possible(&recurrence, &problem);
+            scans += usize::from(possible && has_scan(&recurrence, &problem, length));
+        }
+        assert!(scans >= 5, "{} has {scans} scans", recurrence.name);
+    }
+}
