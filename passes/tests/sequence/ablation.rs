@@ -12,7 +12,7 @@ const RISE: f64 = 1e-6;
 
 /// A lifted program at sizes where matrix units count.
 pub(crate) fn large(name: &str) -> Term {
-    let extents = [("K", 128), ("V", 128), ("M", 64)].map(|(n, size)| (n.to_owned(), size));
+    let extents = [("K", 128), ("V", 128), ("M", 16)].map(|(n, size)| (n.to_owned(), size));
     lift(&programs::named(name), &extents.into()).expect("the program lifts")
 }
 

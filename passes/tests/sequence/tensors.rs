@@ -146,6 +146,9 @@ fn rearranged_vectors() -> Recurrence {
     p.output("o", o);
     p.output("middle", middle);
     p.output("last", last);
+    let marks = p.node(Op::TopK(k, DimId(0), 3));
+    let largest = p.mul(marks, q);
+    p.output("largest", largest);
     p.finish()
 }
 
@@ -173,7 +176,8 @@ fn several_memories() -> Recurrence {
     let each = p.mul(spread, values);
     let next = p.add(next, each);
     let seen = p.dot(q, next, "K");
-    let o = p.dot(weight, seen, "M");
+    let reader = p.mul(chosen, weight);
+    let o = p.dot(reader, seen, "M");
     let before = p.dot(s, keys, "K");
     let weighted = p.mul(weight, before);
     let total = p.reduce(Reduction::Sum, weighted, "M");
