@@ -81,6 +81,24 @@ fn turned(dims: &str, decays: bool) -> Recurrence {
     p.finish()
 }
 
+/// Real keys and values, which are written to one part only.
+fn turned_real() -> Recurrence {
+    let mut p = Step::new("turned_real");
+    let (q, k, v) = (p.token("q", "K"), p.token("k", "K"), p.token("v", "V"));
+    let (g, theta) = (p.gate("g", "K"), p.ranged("theta", "K", [-9.0, 9.0]));
+    let [x, y] = [p.state("S_re", "KV"), p.state("S_im", "KV")];
+    let (r, cos, sin) = (p.exp(g), p.unary(Unary::Cos, theta), p.unary(Unary::Sin, theta));
+    let (a, b) = (p.mul(r, cos), p.mul(r, sin));
+    let [d_re, d_im] = complex_product(&mut p, [a, b], [x, y]);
+    let write = p.outer(k, v);
+    let next_re = p.add(d_re, write);
+    let o = p.dot(q, next_re, "K");
+    p.update("S_re", next_re);
+    p.update("S_im", d_im);
+    p.output("o", o);
+    p.finish()
+}
+
 /// Angles along the columns, real keys and values, and a read of the last state.
 fn turned_columns() -> Recurrence {
     let mut p = Step::new("turned_columns");
@@ -110,6 +128,7 @@ pub(crate) fn all() -> Vec<Recurrence> {
         turned("", true),
         turned("K", true),
         turned("K", false),
+        turned_real(),
         turned_columns(),
     ]
 }

@@ -406,7 +406,10 @@ pub(crate) fn forward_sums() -> Recurrence {
     let u = p.token("u", "KM");
     let moves = p.add(w, a);
     let all = log_sum_exp(&mut p, moves, "M");
-    let moves = p.add(u, all);
+    // What was found for K is spread over M by ones.
+    let one = p.number(1.0);
+    let spread = p.mul(one, all);
+    let moves = p.add(u, spread);
     let next = log_sum_exp(&mut p, moves, "K");
     p.update("a", next);
     p.output("o", next);
