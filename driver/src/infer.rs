@@ -234,11 +234,8 @@ impl Sizes {
         let problem = Problem { extents, heads, groups, cu_seqlens };
         let size = |dim: DimId| problem.extents[&recurrence.dims[dim.0].name];
         let orders = recurrence.states.iter().map(|state| state.order.with(size));
-        let checked = [Order::Forward].into_iter().chain(orders);
-        checked
-            .map(|order| binding::check_launch(&problem, order))
-            .collect::<Result<(), _>>()
-            .map_err(|e| vec![e])?;
+        let mut orders = [Order::Forward].into_iter().chain(orders);
+        orders.try_for_each(|order| binding::check_launch(&problem, order)).map_err(|e| vec![e])?;
         Ok(problem)
     }
 }

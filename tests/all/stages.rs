@@ -28,8 +28,10 @@ recurrence doubled(x: [V], g: [] in (-inf, 0]) -> o: [F] {
 }
 ";
 
+type Check = fn(&Folder);
+
 pub(crate) fn trials() -> Vec<Trial> {
-    let checks: &[(&str, fn(&Folder))] = &[
+    let checks: &[(&str, Check)] = &[
         ("run_goes_through_them", run_stages),
         ("build_says_what_passes_between_them", package_stages),
         ("explain_tells_each", explain_stages),
