@@ -84,7 +84,14 @@ impl Printer<'_> {
 
     fn write(&self, out: &mut String) -> fmt::Result {
         for (name, leaf) in self.term.leaves() {
-            writeln!(out, "leaf {name} {leaf}")?;
+            match &leaf.source {
+                // Thousands of constants tell people nothing.
+                Source::Table(_) if self.annotated => {
+                    let given = Leaf { source: Source::Caller, ..leaf.clone() };
+                    writeln!(out, "leaf {name} {given} constant")?;
+                }
+                _ => writeln!(out, "leaf {name} {leaf}")?,
+            }
         }
         let mut definitions: Vec<(usize, Id)> =
             self.names.iter().map(|(id, n)| (*n, *id)).collect();
@@ -315,6 +322,15 @@ state S [5, 6] transposed = (add (add %R %S) (tmm (zero 0 1 6) (mul %table.0 %u)
         assert_eq!(shared, 1, "{term}");
         assert_eq!(term.roots().len(), 3);
         assert!(term.leaves()["S"].transposed && term.leaves()["S"].source == Source::Number(0.5));
+    }
+
+    #[test]
+    fn people_are_spared_tables() {
+        let term = Term::parse(TEXT).expect("the text is legal").annotated();
+        assert!(
+            term.contains("leaf table.0 model [1, 1, 5] in [0, 4] by head constant\n"),
+            "{term}"
+        );
     }
 
     #[test]
