@@ -11,6 +11,7 @@ mod orders;
 mod pitfalls;
 mod programs;
 mod random;
+mod readouts;
 mod refusals;
 mod sizes;
 mod tensors;

@@ -32,8 +32,8 @@ fn is_possible(recurrence: &Recurrence, problem: &Problem) -> bool {
     all && elements.is_some_and(|n| n <= MOST_ELEMENTS)
 }
 
-/// Whether the program has a scan of that length at these sizes, which is then right.
-fn has_scan(recurrence: &Recurrence, problem: &Problem, length: usize) -> bool {
+/// The parts into which the scan of that length cuts the values, if it fits; then it is right.
+fn parts(recurrence: &Recurrence, problem: &Problem, length: usize) -> Option<usize> {
     let at = || format!("{} at {:?}, chunk {length}", recurrence.name, problem.extents);
     let extents = &problem.extents;
     let term = lift(recurrence, extents).unwrap_or_else(|e| panic!("{}: {e:?}", at()));
@@ -42,7 +42,7 @@ fn has_scan(recurrence: &Recurrence, problem: &Problem, length: usize) -> bool {
     let build = Build { extents, dtype: Dtype::Bf16, compute: Dtype::F32, target: &target() };
     let kernel = match fused_scan(recurrence, &chunked.term, &build, length) {
         Ok(kernel) => kernel,
-        Err(e) if e.code == Code::TooLarge => return false,
+        Err(e) if e.code == Code::TooLarge => return None,
         Err(e) => panic!("{}: {e:?}", at()),
     };
     let arrays = inputs(recurrence, problem);
@@ -50,7 +50,7 @@ fn has_scan(recurrence: &Recurrence, problem: &Problem, length: usize) -> bool {
     let found = kernel::eval(&kernel, problem, &arrays, Rounding::Exact);
     let error = difference(&found, &reference);
     assert!(error <= TOLERANCE, "{}: {error:.1e}", at());
-    true
+    Some(kernel.parts)
 }
 
 /// Every key size with another value size for each program, at both short chunks in turn.
@@ -64,8 +64,20 @@ fn scans_are_right_at_every_size() {
             let problem = problem([k, v, m]);
             let length = [16, 32][(i + place) % 2];
             let possible = is_possible(&recurrence, &problem);
-            scans += usize::from(possible && has_scan(&recurrence, &problem, length));
+            scans += usize::from(possible && parts(&recurrence, &problem, length).is_some());
         }
         assert!(scans >= 5, "{} has {scans} scans", recurrence.name);
+    }
+}
+
+/// Values so wide that blocks of the grid share the columns, unless the program needs all of them at once.
+#[test]
+fn scans_are_right_when_the_values_are_cut() {
+    let cut = ["scalar decay", "delta", "two-sided decay", "selective"].map(|name| (name, 2));
+    for (name, count) in cut.into_iter().chain([("normed read", 1)]) {
+        for width in [130, 161] {
+            let found = parts(&programs::named(name), &problem([5, width, 3]), 16);
+            assert_eq!(found, Some(count), "{name}, {width} values");
+        }
     }
 }
