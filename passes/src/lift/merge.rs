@@ -1,15 +1,15 @@
-//! States with one transition and the same keys become columns of one state.
+//! States with one transition, one start and the same keys become columns of one state.
 //!
 //! A normaliser beside a state is the usual case: its values are a column of ones. Merged, both
 //! share their loop and their scores. The pass is exact and always pays, so it runs before the
 //! e-graph instead of in it.
 
 use egg::{Id, Language};
-use sluice_ir::seq::{Builder, Core, Root, Seq, Term, core_of};
+use sluice_ir::seq::{Builder, Core, Root, Seq, Source, Term, core_of};
 use std::collections::BTreeMap;
 
-/// Merges histories without feedback and without column decay that differ in values and initial
-/// state only, and that are read along their rows only.
+/// Merges histories without feedback and without column decay that differ in values and in the
+/// callers' initial states only, and that are read along their rows only.
 pub(super) fn merge_columns(term: &Term) -> Term {
     let groups = groups(term);
     if groups.is_empty() {
@@ -42,9 +42,10 @@ fn groups(term: &Term) -> BTreeMap<Core, Share> {
         let plain = term.is_zero(core.w) && term.is_zero(core.p) && term.is_zero(core.b);
         plain && read_along_rows(term, **core)
     };
-    let mut groups: BTreeMap<[Id; 2], Vec<Core>> = BTreeMap::new();
+    let mut groups: BTreeMap<([Id; 2], Option<u64>), Vec<Core>> = BTreeMap::new();
     for core in cores.iter().filter(mergeable) {
-        let group = groups.entry([core.g, core.c]).or_default();
+        let start = start(term, core).map(f64::to_bits);
+        let group = groups.entry(([core.g, core.c], start)).or_default();
         if group.iter().all(|other| independent(term, *other, *core)) {
             group.push(*core);
         }
@@ -60,6 +61,15 @@ fn groups(term: &Term) -> BTreeMap<Core, Share> {
         }
     }
     shares
+}
+
+/// What every element of a state is where the caller gives none, if that is one number: the columns
+/// of a merged state start alike.
+fn start(term: &Term, core: &Core) -> Option<f64> {
+    match term.leaf(core.s)?.source {
+        Source::Number(start) => Some(start),
+        Source::Caller | Source::Input(_) | Source::Table(_) => None,
+    }
 }
 
 /// Whether every use of a core's states is a product along the rows, or the final state.
