@@ -19,7 +19,8 @@ pub fn ranges(recurrence: &Recurrence, extents: &BTreeMap<String, usize>) -> Vec
             Init::Value(x) => Interval::point(x),
             Init::Input(id) => recurrence.inputs[id.0].range,
         };
-        state.range.map_or(declared, |range| hull(range, declared))
+        // Without a promise the caller may pass in anything.
+        state.range.map_or(Interval::ALL, |range| hull(range, declared))
     };
     let mut states: Vec<Interval> = recurrence.states.iter().map(start).collect();
     for step in 0.. {
