@@ -130,7 +130,11 @@ impl<'a> Lowering<'a> {
             _ => false,
         };
         let matrices = self.recurrence.states.iter().all(|s| s.dims.len() == 2);
-        let both = self.recurrence.states.iter().any(|s| self.is_column(s.dims[0]));
+        let both = self
+            .recurrence
+            .states
+            .iter()
+            .any(|s| s.dims.first().is_some_and(|d| self.is_column(*d)));
         let mut widths = self.recurrence.states.iter().filter_map(|s| s.dims.get(1));
         let first = widths.next();
         matrices && !both && widths.all(|w| Some(w) == first) && !nodes.iter().any(|n| mixes(&n.op))
