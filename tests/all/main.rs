@@ -8,6 +8,7 @@ mod cli;
 mod embedding;
 mod error_index;
 mod errors;
+mod generated;
 mod parts;
 mod snapshot;
 mod stages;
@@ -27,6 +28,7 @@ fn main() -> ExitCode {
     trials.extend(parts::trials());
     trials.extend(embedding::trials());
     trials.extend(stages::trials());
+    trials.extend(generated::trials());
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }
 

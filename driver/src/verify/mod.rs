@@ -10,6 +10,7 @@ mod subjects;
 pub use export::export;
 
 use crate::extents::Extents;
+use crate::kernels::CHUNKS;
 use random::Gates;
 use serde::Serialize;
 use shapes::{SHAPES, Shape};
@@ -105,7 +106,7 @@ pub fn verify(
     for (seed, shape) in SHAPES.iter().enumerate() {
         let problem = shape.problem(recurrence);
         if !built.contains_key(&problem.extents) {
-            let subjects = subjects(recurrence, &problem.extents, options)?;
+            let subjects = subjects(recurrence, &problem.extents, CHUNKS, options)?;
             built.insert(problem.extents.clone(), subjects);
         }
         let sample = sample(recurrence, &problem, options.dtype, shape, seed);
@@ -118,6 +119,34 @@ pub fn verify(
     let passed = cases.iter().flat_map(|case| &case.checks).all(|check| check.passed);
     let stages = built.into_values().flat_map(|subjects| subjects.stages).collect();
     Ok(ProgramReport { program: recurrence.name.clone(), passed, stages, cases })
+}
+
+/// What was found for one problem.
+#[derive(Clone, Debug)]
+pub struct Trial {
+    /// One entry for each form and array.
+    pub checks: Vec<Check>,
+    /// Kernels that were left out, and why.
+    pub left_out: Vec<(String, String)>,
+}
+
+/// Verifies a program on one problem with given inputs, in chunks of these lengths.
+///
+/// # Errors
+///
+/// As for [`verify`].
+pub fn at(
+    recurrence: &Recurrence,
+    problem: &Problem,
+    inputs: &Arrays,
+    chunks: &[usize],
+    options: Options,
+) -> Result<Trial, Vec<Diagnostic>> {
+    let subjects = subjects(recurrence, &problem.extents, chunks, options)?;
+    let want = step::eval(recurrence, problem, inputs);
+    let sample = Sample { gates: Gates::Drawn.name(), inputs: inputs.clone(), want };
+    let checks = compare(recurrence, problem, &sample, &subjects)?;
+    Ok(Trial { checks, left_out: subjects.left_out })
 }
 
 /// Random inputs that keep a program's promises, the same for the same number on every machine.

@@ -4,7 +4,7 @@
 use super::Options;
 use crate::execute::{Run, joined, on_device, scalar};
 use crate::extents::Extents;
-use crate::kernels::{CHUNKS, Plan, StageKernels, chunk_options, plan, refusal};
+use crate::kernels::{Plan, StageKernels, chunk_options, plan, refusal};
 use sluice_ir::diagnostic::Diagnostic;
 use sluice_ir::dtype::Dtype;
 use sluice_ir::kernel::{self, Checked, Rounding};
@@ -37,15 +37,16 @@ pub(super) struct Subjects {
     pub(super) scans: usize,
 }
 
-/// All forms of a recurrence for given extents.
+/// All forms of a recurrence for given extents, in chunks of these lengths.
 pub(super) fn subjects(
     recurrence: &Recurrence,
     extents: &Extents,
+    chunks: &[usize],
     options: Options,
 ) -> Result<Subjects, Vec<Diagnostic>> {
     let build =
         Build { extents, dtype: options.dtype, compute: Dtype::F32, target: options.target };
-    let plan = plan(recurrence, &build, CHUNKS, &mut |_, _| {})?;
+    let plan = plan(recurrence, &build, chunks, &mut |_, _| {})?;
     let scans = plan.scans();
     let Plan { staged, kernels } = plan;
     let staged = Rc::new(staged);
@@ -61,7 +62,7 @@ pub(super) fn subjects(
         let sequence = program.with(|i, k| Some(program.term(i, k.term.as_ref()?)));
         subjects.add("sequence", Dtype::F64, sequence);
     }
-    for &chunk in CHUNKS {
+    for &chunk in chunks {
         program.chunked(chunk, &mut subjects)?;
     }
     program.steps(&mut subjects).map_err(|e| vec![e])?;
