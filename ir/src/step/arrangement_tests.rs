@@ -284,6 +284,7 @@ fn a_learned_initial_state_is_an_input() {
 fn ranges_see_counters_and_running_maxima() {
     let mut maker = Maker::new();
     let (_, n) = maker.state("n", &[], Order::Forward);
+    maker.0.states[0].range = Some(Interval::new(0.0, f64::INFINITY));
     let one = maker.node(Op::Const(1.0));
     let counted = maker.add(n, one);
     let (_, m) = maker.state("m", &[K], Order::Forward);
@@ -301,4 +302,7 @@ fn ranges_see_counters_and_running_maxima() {
     assert_eq!(found[below.0].hi, 0.0);
     assert_eq!(found[square.0].lo, 0.0);
     assert_eq!(found[larger.0], Interval::ALL);
+    // Whoever passes in a state of which nothing is said may pass in anything.
+    maker.0.states[0].range = None;
+    assert_eq!(ranges(&maker.0, &BTreeMap::new())[counted.0], Interval::ALL);
 }
