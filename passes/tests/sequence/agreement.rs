@@ -322,6 +322,21 @@ fn scan(recurrence: &Recurrence, term: &Term, problem: &Problem) -> Result<Check
     fused_scan(recurrence, term, &build, 16)
 }
 
+/// The state after the last token has no value while the scan runs, and only histories are states.
+#[test]
+fn terms_that_no_scan_can_compute_are_refused() {
+    let recurrence = programs::named("linear");
+    let text = chunked(&recurrence, &options(16, None)).term.to_string();
+    let of_the_end = text.replace("(hist strict", "(fin strict");
+    let (before, _) = text.split_once("(fin strict").expect("the state is kept");
+    let of_the_start = format!("{before}%S\n");
+    for text in [of_the_end, of_the_start] {
+        let term = Term::parse(&text).expect("the term is legal");
+        let refusal = scan(&recurrence, &term, &problem()).map(|kernel| kernel.to_string());
+        assert_eq!(refusal.map_err(|e| e.code), Err(Code::Unsupported), "{text}");
+    }
+}
+
 /// Programs that the fused scan refuses: a matrix takes the state from step to step.
 pub(crate) const WITHOUT_SCAN: [&str; 2] = ["dense channels", "dense memory"];
 

@@ -4,7 +4,7 @@ use super::Scan;
 use super::value::Form;
 use crate::schedule::draft::Home;
 use egg::Id;
-use sluice_ir::diagnostic::Diagnostic;
+use sluice_ir::diagnostic::{Code, Diagnostic};
 use sluice_ir::dtype::Dtype;
 use sluice_ir::kernel::{Arg, Body, CopyMap, Expr, Over, Reduction, Stmt, TileId, View};
 use sluice_ir::pointwise::{Binary, Unary};
@@ -307,7 +307,11 @@ impl Scan<'_> {
                 let (row_step, col_step) = (shape.rows / steps, shape.features / steps);
                 Expr::Keep { mask, row_step, col_step, value: boxed(self, x)? }
             }
-            other => unreachable!("`{other}` is not pointwise"),
+            other => {
+                let message =
+                    format!("the fused scan has no `{other}` where its elements are read");
+                return Err(Diagnostic::new(Code::Unsupported, message));
+            }
         })
     }
 

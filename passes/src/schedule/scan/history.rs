@@ -32,7 +32,10 @@ impl Scan<'_> {
 
     /// The loop of a core, opened if it is new: the state is loaded before the first chunk.
     fn open(&mut self, id: Id) -> Result<usize, Diagnostic> {
-        let (mask, core) = core_of(self.term.node(id)).expect("the node is a history");
+        let Some((mask, core)) = core_of(self.term.node(id)) else {
+            let message = format!("the fused scan keeps no `{}` as a state", self.term.node(id));
+            return Err(Diagnostic::new(Code::Unsupported, message));
+        };
         if let Some(index) = self.loops.iter().position(|(c, _)| *c == core) {
             return Ok(index);
         }
