@@ -67,8 +67,8 @@ fn tried(grown: &Grown) -> Verdict {
         Options { dtype: setting.dtype, target: setting.target, rounded: false, device: false };
     match verify::at(&recurrence, &problem, &inputs, &[setting.chunk], options) {
         Ok(trial) => {
-            let failed = trial.checks.iter().filter(|check| !check.passed);
-            match failed.filter(|c| !ill_conditioned(&recurrence, &problem, &inputs, c)).last() {
+            let mut failed = trial.checks.iter().rev().filter(|check| !check.passed);
+            match failed.find(|c| !ill_conditioned(&recurrence, &problem, &inputs, c)) {
                 Some(check) => wrong(&check.form, described(check)),
                 None if grown.chunks => in_chunks(&recurrence, &problem, &trial),
                 None => Verdict::Sound(trial.checks.len()),

@@ -24,9 +24,10 @@ impl Grower {
 
     /// A vector that holds a faded average.
     fn average(&mut self) -> (String, Axis) {
-        let axis = Some(self.values.dice.pick(&["K", "V"]));
+        let dim = self.values.dice.pick(&["K", "V"]);
+        let axis = Some(dim);
         let name = self.values.name("m");
-        let (dim, order, start) = (axis.unwrap_or_default(), self.order(), self.start());
+        let (order, start) = (self.order(), self.start());
         self.say(&format!("state {name}: [{dim}]{order} = {start}"));
         let (gate, value) = (self.values.gate(axis), self.values.vector("x", axis));
         let gate = self.named("f", &gate);
@@ -36,8 +37,9 @@ impl Grower {
 
     /// A weighted sum of the last values of a vector.
     fn convolution(&mut self) -> (String, Axis) {
-        let axis = Some(self.values.dice.pick(&["K", "V"]));
-        let (dim, name) = (axis.unwrap_or_default(), self.values.name("B"));
+        let dim = self.values.dice.pick(&["K", "V"]);
+        let axis = Some(dim);
+        let name = self.values.name("B");
         let value = self.values.vector("x", axis);
         self.say(&format!("window {name}: [W, {dim}] = {value}"));
         let sum = if self.values.dice.chance(50) {
@@ -52,8 +54,9 @@ impl Grower {
 
     /// A vector mixed with its value at the token before.
     fn shifted(&mut self) -> (String, Axis) {
-        let axis = Some(self.values.dice.pick(&["K", "V"]));
-        let (dim, name) = (axis.unwrap_or_default(), self.values.name("x"));
+        let dim = self.values.dice.pick(&["K", "V"]);
+        let axis = Some(dim);
+        let name = self.values.name("x");
         let (value, order) = (self.values.vector("x", axis), self.order());
         self.say(&format!("state {name}: [{dim}]{order} = 0"));
         self.say(&format!("{name}' = {value}"));
@@ -63,9 +66,9 @@ impl Grower {
 
     /// The mean over the tokens so far, or over all of them.
     fn mean_of_all(&mut self) -> (String, Axis) {
-        let axis = Some(self.values.dice.pick(&["K", "V"]));
-        let (dim, sum, count) =
-            (axis.unwrap_or_default(), self.values.name("s"), self.values.name("n"));
+        let dim = self.values.dice.pick(&["K", "V"]);
+        let axis = Some(dim);
+        let (sum, count) = (self.values.name("s"), self.values.name("n"));
         let value = self.values.vector("x", axis);
         self.say(&format!("state {sum}: [{dim}] = 0"));
         self.say(&format!("state {count}: [] in [0, inf) = 0"));
@@ -152,8 +155,9 @@ impl Grower {
     /// A state that a function keeps bounded.
     fn bounded(&mut self) -> (String, Axis) {
         self.sequential = true;
-        let axis = Some(self.values.dice.pick(&["K", "V"]));
-        let (dim, name) = (axis.unwrap_or_default(), self.values.name("h"));
+        let dim = self.values.dice.pick(&["K", "V"]);
+        let axis = Some(dim);
+        let name = self.values.name("h");
         let (value, gate) = (self.values.vector("x", axis), self.values.gate(axis));
         self.say(&format!("state {name}: [{dim}] = 0"));
         self.say(&format!("{name}' = tanh({gate} * {name} + {value})"));
