@@ -150,6 +150,22 @@ impl Term {
         self.nodes().iter().filter_map(key).collect()
     }
 
+    /// Whether what a loop needs is computed from another loop's states.
+    pub fn reads(&self, reader: &Core, target: &Core) -> bool {
+        let mut waiting = reader.operands(reader.s).to_vec();
+        let mut seen = BTreeSet::new();
+        while let Some(id) = waiting.pop() {
+            if seen.insert(id) {
+                let node = self.node(id);
+                if core_of(node).is_some_and(|(_, core)| core == *target) {
+                    return true;
+                }
+                waiting.extend(node.operands());
+            }
+        }
+        false
+    }
+
     /// Loops that take one token at a time; a chunked term has none.
     pub fn token_loops(&self) -> usize {
         let loops = self.loops();

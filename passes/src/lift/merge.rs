@@ -46,7 +46,7 @@ fn groups(term: &Term) -> BTreeMap<Core, Share> {
     for core in cores.iter().filter(mergeable) {
         let start = start(term, core).map(f64::to_bits);
         let group = groups.entry(([core.g, core.c], start)).or_default();
-        if group.iter().all(|other| independent(term, *other, *core)) {
+        if group.iter().all(|other| !term.reads(other, core) && !term.reads(core, other)) {
             group.push(*core);
         }
     }
@@ -80,27 +80,6 @@ fn read_along_rows(term: &Term, core: Core) -> bool {
             _ => true,
         })
     })
-}
-
-/// Whether neither core needs a result of the other.
-fn independent(term: &Term, a: Core, b: Core) -> bool {
-    !reaches(term, a, b) && !reaches(term, b, a)
-}
-
-/// Whether an operand of `from` is computed from `target`'s history.
-fn reaches(term: &Term, from: Core, target: Core) -> bool {
-    let mut waiting = vec![from.d, from.s];
-    let mut seen = std::collections::BTreeSet::new();
-    while let Some(id) = waiting.pop() {
-        if seen.insert(id) {
-            let node = term.node(id);
-            if core_of(node).is_some_and(|(_, core)| core == target) {
-                return true;
-            }
-            waiting.extend(node.operands());
-        }
-    }
-    false
 }
 
 struct Merger<'a> {

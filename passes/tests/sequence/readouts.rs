@@ -100,7 +100,31 @@ fn residual_features() -> Recurrence {
     p.finish()
 }
 
+/// States whose values and decays are read from another state, which no output reads.
+fn fed_by_a_state() -> Recurrence {
+    let mut p = Step::new("fed by a state");
+    let [q, k, v] = [p.token("q", "K"), p.token("k", "K"), p.token("v", "V")];
+    let g = p.gate("g", "");
+    let [first, fed, gated] = ["A", "B", "C"].map(|name| p.state(name, "KV"));
+    let kept = p.decayed(g, first);
+    let added = p.outer(k, v);
+    let next = p.add(kept, added);
+    let value = p.dot(q, next, "K");
+    let write = p.outer(k, value);
+    let next_fed = p.add(fed, write);
+    let score = p.reduce(Reduction::Sum, value, "V");
+    let factor = p.unary(Unary::Sigmoid, score);
+    let kept = p.mul(factor, gated);
+    let next_gated = p.add(kept, added);
+    let o = p.mul(q, k);
+    p.update("A", next);
+    p.update("B", next_fed);
+    p.update("C", next_gated);
+    p.output("o", o);
+    p.finish()
+}
+
 /// All programs of this kind.
 pub(crate) fn all() -> Vec<Recurrence> {
-    vec![normed_read(), features_of_sums(), residual_features()]
+    vec![normed_read(), features_of_sums(), residual_features(), fed_by_a_state()]
 }

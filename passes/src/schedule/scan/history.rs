@@ -23,6 +23,8 @@ pub(super) struct Loop {
     before: Option<TileId>,
     /// The values that the feedback rows write.
     written: Option<TileId>,
+    /// Whether the body has made the state the one after the chunk.
+    updated: bool,
 }
 
 impl Scan<'_> {
@@ -47,7 +49,7 @@ impl Scan<'_> {
         let state = self.draft.tile("state", size, self.build.compute, Home::Columns);
         self.load_state(core.s, state, 0)?;
         self.draft.carried.push(state);
-        self.loops.push((core, Loop { state, before: None, written: None }));
+        self.loops.push((core, Loop { state, before: None, written: None, updated: false }));
         Ok(self.loops.len() - 1)
     }
 
@@ -262,9 +264,8 @@ impl Scan<'_> {
 
     /// Makes each state the state after the chunk. Comes after everything that reads it.
     pub(super) fn update_states(&mut self) -> Result<(), Diagnostic> {
-        let mut index = 0;
         // Operands of an update may open further loops.
-        while index < self.loops.len() {
+        while let Some(index) = self.next_update() {
             let (core, _) = self.loops[index];
             let written = self.writes(index, core)?;
             self.decay(index, core)?;
@@ -275,9 +276,16 @@ impl Scan<'_> {
                 write.a.transposed = true;
                 self.products(&[keys.tile], &values, write);
             }
-            index += 1;
+            self.loops[index].1.updated = true;
         }
         Ok(())
+    }
+
+    /// The first loop to be updated that no other one still has to read before the chunk.
+    fn next_update(&self) -> Option<usize> {
+        let waiting = || (0..self.loops.len()).filter(|i| !self.loops[*i].1.updated);
+        let is_read = |core| waiting().any(|i| self.term.reads(&self.loops[i].0, core));
+        waiting().find(|i| !is_read(&self.loops[*i].0))
     }
 
     /// Keys and values (in the halves that the loop needs) of the rows that a chunk writes.
