@@ -2,7 +2,7 @@
 
 use crate::{cases, trial};
 use libtest_mimic::{Failed, Trial};
-use sluice::verify::{Options, verify};
+use sluice::verify::{NATIVE, Options, verify};
 use sluice_ir::dtype::Dtype;
 use sluice_ir::step::Recurrence;
 use sluice_ir::target::Target;
@@ -18,7 +18,8 @@ pub(crate) fn trials() -> Vec<Trial> {
 
 fn check(recurrence: &Recurrence) -> Result<(), Failed> {
     let target = Target::find("sm_90a").expect("the table has this target");
-    let options = Options { dtype: Dtype::Bf16, target, rounded: false, device: false };
+    let dtype = Dtype::Bf16;
+    let options = Options { dtype, target, native: NATIVE, rounded: false, device: false };
     let report = verify(recurrence, options, &mut |_| {}).map_err(|e| format!("{e:?}"))?;
     let failures: Vec<String> = report
         .cases

@@ -3,7 +3,7 @@
 use super::{Failure, ProgramArguments, TargetArguments, progress, show};
 use sluice::program::recurrences;
 use sluice::source::Source;
-use sluice::verify::{Check, Options, ProgramReport, SHAPE_COUNT, export, verify};
+use sluice::verify::{Check, NATIVE, Options, ProgramReport, SHAPE_COUNT, export, verify};
 use sluice_ir::diagnostic::{Code, Diagnostic};
 use sluice_ir::step::Recurrence;
 use std::collections::BTreeMap;
@@ -44,6 +44,7 @@ pub(super) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<(), Fail
     let options = Options {
         dtype: arguments.target.dtype()?,
         target: arguments.target.target()?,
+        native: NATIVE,
         rounded: arguments.rounded,
         device: arguments.device,
     };

@@ -26,6 +26,9 @@ use subjects::{Subjects, subjects};
 /// How many shapes a program is verified at.
 pub const SHAPE_COUNT: usize = SHAPES.len();
 
+/// Arithmetic that code of this machine can have.
+pub const NATIVE: &[Dtype] = &[Dtype::F64, Dtype::F32];
+
 /// What to verify with.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
@@ -33,6 +36,8 @@ pub struct Options {
     pub dtype: Dtype,
     /// The machine that kernels are scheduled for.
     pub target: &'static Target,
+    /// Arithmetic of the code of this machine, once for each type; see [`NATIVE`].
+    pub native: &'static [Dtype],
     /// Whether to evaluate the kernels with the rounding of their tiles too.
     pub rounded: bool,
     /// Whether to run the kernels on a GPU too.

@@ -118,9 +118,15 @@ impl Program<'_> {
                 let reason = reason.message.clone();
                 subjects.left_out.push((format!("scan {chunk}{of}"), reason));
             };
+            // What the plan made already is not made a second time.
+            let planned = kernels.scan.as_ref().filter(|scan| scan.kernel.chunk == chunk);
             let cut = chunk_options(self.build.target, chunk);
-            let chunked = match sluice_passes::chunk(token_level, &cut) {
-                Ok(chunked) => chunked.term,
+            let chunked = match planned {
+                Some(scan) => Ok(scan.chunked.term.clone()),
+                None => sluice_passes::chunk(token_level, &cut).map(|chunked| chunked.term),
+            };
+            let chunked = match chunked {
+                Ok(chunked) => chunked,
                 Err(errors) => {
                     leave_out(&refusal(errors)?);
                     terms.push(None);
@@ -128,7 +134,11 @@ impl Program<'_> {
                     continue;
                 }
             };
-            match schedule::fused_scan(recurrence, &chunked, self.build, chunk) {
+            let kernel = match planned {
+                Some(scan) => Ok(scan.kernel.clone()),
+                None => schedule::fused_scan(recurrence, &chunked, self.build, chunk),
+            };
+            match kernel {
                 Ok(kernel) => scans.push(Some(Rc::new(kernel))),
                 Err(error) => {
                     leave_out(&refusal(vec![error])?);
@@ -159,7 +169,7 @@ impl Program<'_> {
         Ok(())
     }
 
-    /// The loops over tokens as a GPU would run them, and as code of this machine in f64 and f32.
+    /// The loops over tokens as a GPU would run them, and as code of this machine.
     fn steps(&self, subjects: &mut Subjects) -> Result<(), Diagnostic> {
         let step = |rounding| {
             self.with(|_, kernels| Some(evaluated(&Rc::new(kernels.step.clone()), rounding)))
@@ -170,7 +180,7 @@ impl Program<'_> {
             subjects.add(&format!("step {operand}"), operand, step(Rounding::Stored));
         }
         if cfg!(feature = "scalar") {
-            for dtype in [Dtype::F64, Dtype::F32] {
+            for &dtype in self.options.native {
                 let run = scalar(self.staged, self.build, dtype)?;
                 subjects.add(&format!("scalar {dtype}"), dtype, run);
             }

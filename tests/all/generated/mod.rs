@@ -21,8 +21,8 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 /// How many programs every run tries, and how many of them are one test.
-const PROGRAMS: usize = 150;
-const BATCH: usize = 50;
+const PROGRAMS: usize = 2_000;
+const BATCH: usize = 100;
 
 /// How many programs the tests try that run only when asked for.
 const MORE_PROGRAMS: usize = 100_000;
