@@ -21,8 +21,13 @@ pub(super) struct Grown {
 pub(super) fn grow(seed: usize) -> Grown {
     let mut dice = Dice::new(seed as u64);
     let setting = Setting::random(&mut dice, seed);
-    let mut grower =
-        Grower { values: Values::new(dice), body: String::new(), chunks: true, sequential: false };
+    let mut grower = Grower {
+        values: Values::new(dice),
+        body: String::new(),
+        chunks: true,
+        sequential: false,
+        even: false,
+    };
     let text = grower.program(seed);
     Grown { text, setting, chunks: grower.chunks }
 }
@@ -36,6 +41,8 @@ pub(super) struct Grower {
     pub(super) chunks: bool,
     /// Whether some state takes values that are not affine in it.
     pub(super) sequential: bool,
+    /// Whether some state starts with equal values that are not 0.
+    even: bool,
 }
 
 /// A state of two dimensions, as far as it is written.
@@ -146,7 +153,9 @@ impl Grower {
 
     /// What a state starts with where the caller gives nothing.
     pub(super) fn start(&mut self) -> &'static str {
-        if self.values.dice.chance(10) { "0.25" } else { "0" }
+        let even = self.values.dice.chance(10);
+        self.even |= even;
+        if even { "0.25" } else { "0" }
     }
 
     /// The last read of a two-pass program is along what the first one gives.
@@ -342,7 +351,8 @@ impl Grower {
     fn finish(&mut self, read: &str, axis: Axis) -> String {
         match self.values.dice.weighed(&[40, 8, 6, 10, 10, 6, 10, 10]) {
             1 => format!("rmsnorm({read})"),
-            2 => format!("layernorm({read})"),
+            // Equal values differ from their mean by nothing but rounding.
+            2 if !self.even => format!("layernorm({read})"),
             3 => format!("{read} * silu({})", self.values.input("x", axis, "")),
             4 => format!(
                 "{read} + {} * {}",
