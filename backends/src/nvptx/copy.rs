@@ -190,7 +190,9 @@ impl<'c> Emitter<'c, '_> {
             let values: Vec<Val<'c>> = self.elements(to).iter().map(read).collect();
             return self.set_values(dst.tile, &values);
         }
-        let first = b.index_mul(self.warp(), 16);
+        // Warps beyond the tile's last column read its last ones: what they hold does not matter.
+        let last = self.shared_tile(src.tile).1.padded_cols.saturating_sub(16);
+        let first = b.index_min(b.index_mul(self.warp(), 16), last);
         let registers: Vec<Val<'c>> = (0..from.rows / 8)
             .step_by(2)
             .flat_map(|group| {
@@ -251,6 +253,7 @@ impl<'c> Emitter<'c, '_> {
             let value = self.read(src.tile, row(out_of, from[1]), out_of[2]);
             self.write(dst.tile, row(into, to[1]), into[2], value);
         });
+        self.zero_padding(dst.tile);
     }
 
     /// Where a row and a column of a source block go, if the map moves columns or rows only.
@@ -286,6 +289,7 @@ impl<'c> Emitter<'c, '_> {
                 self.write(dst.tile, row, at.col.minus(col_map.1).plus(col_map.0), value);
             });
         }
+        self.zero_padding(dst.tile);
     }
 
     /// Some rows or columns to a column tile; elements not named keep their values. The source is

@@ -198,6 +198,8 @@ fn pointwise(kernel: &Kernel, dst: [usize; 3], body: &Body, before: usize) -> Re
         }
         let fits = [b, r, c].iter().zip(dst).all(|(n, extent)| extent.is_multiple_of(*n));
         ensure(fits, || format!("argument [{b}, {r}, {c}] in {dst:?}"))?;
+        let in_columns = kernel.tile(arg.view.tile).place == Place::Columns;
+        ensure(!in_columns || c == dst[2], || format!("argument of {c} columns in {dst:?}"))?;
     }
     arguments(&body.expr, Leaves { args: body.args.len() + before, loops: None })
 }

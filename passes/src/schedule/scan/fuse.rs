@@ -220,7 +220,10 @@ impl Scan<'_> {
         if self.inlines(fusion, id) {
             return self.inlined(fusion, id);
         }
-        let columns = fusion.columns && self.columns[usize::from(id)] && self.size(id)[0] > 1;
+        // Registers of one column belong to one warp: what all columns share is read from memory.
+        let [rows, width] = self.size(id);
+        let columns =
+            fusion.columns && self.columns[usize::from(id)] && rows > 1 && width == fusion.size[1];
         let form = if columns { Form::Columns } else { Form::Shared };
         let view = self.view(id, form)?;
         Ok(self.argument(fusion, view, false))
