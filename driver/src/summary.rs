@@ -114,7 +114,12 @@ pub fn classes(term: &Term) -> Vec<String> {
         .filter(|root| root.transposed)
         .filter_map(|root| Some(core_of(term.node(root.id))?.1))
         .collect();
-    term.loops().iter().map(|(core, _)| describe(term, core, transposed.contains(core))).collect()
+    let loops = term.loops();
+    if loops.is_empty() {
+        let dense = term.token_loops() > 0;
+        return vec![if dense { "constant dense transition" } else { "pointwise" }.to_owned()];
+    }
+    loops.iter().map(|(core, _)| describe(term, core, transposed.contains(core))).collect()
 }
 
 fn describe(term: &Term, core: &Core, transposed: bool) -> String {

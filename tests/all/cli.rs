@@ -254,7 +254,7 @@ fn unknown_target(folder: &Folder) {
 }
 
 fn too_large(folder: &Folder) {
-    let build = ["build", "linear_attention", "-o", "out", "--dims", "K=4096,V=4096"];
+    let build = ["build", "mom", "-o", "out", "--dims", "K=64,M=64,V=64"];
     folder.sluice(&build).refused(Code::TooLarge);
     let largest = format!("V={}", usize::MAX);
     let build = ["build", "leaky_sum.sluice", "-o", "out", "--dims", &largest];
