@@ -7,7 +7,7 @@ use sluice::program::recurrences;
 use sluice::{Options, extents, schedule};
 use sluice_ir::diagnostic::{Code, Diagnostic};
 use sluice_ir::dtype::Dtype;
-use sluice_ir::step::Recurrence;
+use sluice_ir::step::{Op, Recurrence};
 use sluice_ir::target::{TARGETS, Target};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -53,10 +53,11 @@ pub(crate) fn trials() -> Vec<Trial> {
         .collect()
 }
 
-/// Whether a program makes values whose size is a product of open sizes, so that they soon fit nowhere.
+/// Whether a program makes values whose size is a product of open sizes, or windows of an open length, so
+/// that they soon fit nowhere.
 pub(crate) fn multiplies(recurrence: &Recurrence) -> bool {
     let made = recurrence.dims.iter().any(|dim| dim.formula.is_some());
-    made || recurrence.nodes.iter().any(|node| node.dims.len() == 3)
+    made || recurrence.nodes.iter().any(|n| n.dims.len() == 3 || matches!(n.op, Op::Push(..)))
 }
 
 /// Whether nothing but a size was refused.
