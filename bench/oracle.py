@@ -64,6 +64,7 @@ KINDS = {
     "unit": lambda normal, uniform: normal / np.linalg.norm(normal, axis=-1, keepdims=True),
     "decay": lambda normal, uniform: -0.01 - uniform,
     "share": lambda normal, uniform: uniform,
+    "scale": lambda normal, uniform: 0.5 + uniform,
     "angle": lambda normal, uniform: 3 * normal,
     "retention": lambda normal, uniform: np.log(1 - 2.0 ** (-5 - np.arange(HEADS))),
 }
@@ -205,7 +206,8 @@ def delta_rule(f, q, k, v, beta):
 @row("delta_rule_negative_eigenvalues", "delta_rule/naive.py:delta_rule_recurrence",
      q="K", k="K unit", v="V", beta="share")
 def delta_rule_negative_eigenvalues(f, q, k, v, beta):
-    return delta_rule(f, q, k, v, 2 * beta)
+    found = delta_rule(f, q, k, v, 2 * beta)
+    return {"o": found["o"], "scan_S": found["S"]}
 
 
 @row("gated_delta_rule", "gated_delta_rule/naive.py:naive_recurrent_gated_delta_rule",
@@ -256,7 +258,7 @@ def based(f, q, k, v):
 
 
 @row("rebased", "rebased/naive.py:naive_parallel_rebased", q="D", k="D", v="V",
-     q_gamma="param D", q_beta="param D", k_gamma="param D", k_beta="param D")
+     q_gamma="param D scale", q_beta="param D", k_gamma="param D scale", k_beta="param D")
 def rebased(f, q, k, v, q_gamma, q_beta, k_gamma, k_beta):
     q = q_gamma * F.layer_norm(q, q.shape[-1:], eps=1e-6) + q_beta
     k = k_gamma * F.layer_norm(k, k.shape[-1:], eps=1e-6) + k_beta
