@@ -62,7 +62,7 @@ impl Lifter<'_> {
             Op::Reshape(..) | Op::Dot(..) if self.touches(node, state) => {
                 self.transition(state, node)
             }
-            Op::Dot(a, b, dim) => self.outers(state, (a, b), dim),
+            Op::Dot(a, b, dim) => self.outers(state, node, (a, b), dim),
             Op::Input(_) => Err(self.elementwise(node)),
             Op::State(other) => Err(Refusal::unsupported(
                 "states that are added to other states",
@@ -102,10 +102,21 @@ impl Lifter<'_> {
     }
 
     /// `dot(A, B, n)`: an outer product for each index of the dimension that is contracted.
-    fn outers(&mut self, state: StateId, (a, b): (NodeId, NodeId), dim: DimId) -> Lifting<Matrix> {
-        let rows = &self.states[&state].rows;
-        let has_rows = |n: NodeId| self.recurrence.node(n).dims.iter().any(|d| rows.contains(d));
-        let (x, y) = if has_rows(a) { (a, b) } else { (b, a) };
+    fn outers(
+        &mut self,
+        state: StateId,
+        node: NodeId,
+        (a, b): (NodeId, NodeId),
+        dim: DimId,
+    ) -> Lifting<Matrix> {
+        let (rows, columns) = (&self.states[&state].rows, &self.states[&state].columns);
+        let has = |n: NodeId, side: &Vec<DimId>| {
+            self.recurrence.node(n).dims.iter().any(|d| side.contains(d))
+        };
+        let (x, y) = if has(a, rows) { (a, b) } else { (b, a) };
+        if has(x, columns) || has(y, rows) {
+            return Err(self.elementwise(node));
+        }
         let mut matrix = Matrix::default();
         for index in 0..self.sizes[dim.0] {
             let (key, value) = (self.entry(x, dim, index)?, self.entry(y, dim, index)?);
