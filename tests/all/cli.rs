@@ -254,6 +254,8 @@ fn unknown_target(folder: &Folder) {
 }
 
 fn too_large(folder: &Folder) {
+    let build = ["build", "linear_attention", "-o", "out", "--dims", "K=4096,V=4096"];
+    folder.sluice(&build).refused(Code::TooLarge);
     let build = ["build", "mom", "-o", "out", "--dims", "K=64,M=64,V=64"];
     folder.sluice(&build).refused(Code::TooLarge);
     let largest = format!("V={}", usize::MAX);

@@ -15,7 +15,7 @@ pub use token_loop::token_loop;
 
 use sluice_ir::diagnostic::{Code, Diagnostic};
 use sluice_ir::dtype::Dtype;
-use sluice_ir::kernel::{Checked, Order};
+use sluice_ir::kernel::{Checked, Kernel, Order};
 use sluice_ir::step::{DimId, NodeId, Recurrence};
 use sluice_ir::target::Target;
 use std::collections::BTreeMap;
@@ -49,8 +49,22 @@ pub fn loop_ahead(recurrence: &Recurrence, build: &Build<'_>) -> Result<Checked,
         Err(refusal) if matches!(refusal.code, Code::Unsupported | Code::TooLarge) => {
             token_loop(recurrence, build, true)
         }
+        Ok(kernel) if carried_registers(&kernel) > REGISTERS => token_loop(recurrence, build, true),
         other => other,
     }
+}
+
+/// Registers that a thread of a GPU has at most.
+const REGISTERS: usize = 255;
+
+/// Registers a thread that states in columns take from one token to the next.
+fn carried_registers(kernel: &Kernel) -> usize {
+    let warps = kernel.threads() / 32;
+    let registers = kernel.carried.iter().map(|id| {
+        let tile = kernel.tile(*id);
+        tile.rows.div_ceil(warps) * tile.cols.div_ceil(32)
+    });
+    registers.sum()
 }
 
 /// The nodes that outputs and updates need.
