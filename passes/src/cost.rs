@@ -69,9 +69,13 @@ impl Model {
             | Seq::Bget(_)
             | Seq::Split(_)
             | Seq::Join(_) => VIEW,
-            Seq::Tr(_) | Seq::Power(_) | Seq::Orbit(_) | Seq::Impulse(_) => self.traffic(me.shape),
+            Seq::Tr(_) => self.traffic(me.shape),
             Seq::Last(_) => VIEW,
-            Seq::Dhist([_, a, b, d, _]) => self.dense_loop([array(*a), array(*b), array(*d)]),
+            Seq::Drun([_, n, ..]) => {
+                let doublings = of(*n).facts.count().next_power_of_two().ilog2();
+                f64::from(doublings) * self.product(me.shape, me.shape.features)
+            }
+            Seq::Dhist([.., x, _]) => self.dense_loop(array(*x).shape),
             Seq::Tile(_) => self.scalar(me.shape, 1.0),
             Seq::Top(_) => self.scalar(me.shape, me.shape.features as f64),
             Seq::Unary(..) | Seq::Binary(..) | Seq::Select(_) | Seq::Live(_) => {
@@ -199,19 +203,13 @@ impl Model {
         self.parallel(flops, (rates.tensor * rates.scalar).sqrt()) + TRIANGULAR
     }
 
-    /// A loop whose body multiplies the state by a dense matrix and adds the writes.
-    fn dense_loop(&self, [a, b, d]: [ArrayFacts; 3]) -> f64 {
-        if d.shape.is_token_level() {
+    /// A loop that picks the last state out of those that are found for all steps of a block.
+    fn dense_loop(&self, written: Shape) -> f64 {
+        if written.is_token_level() {
             return TOKEN_LOOP;
         }
-        let (keys, rows, values) = (a.shape.rows, b.shape.rows, d.shape.features);
-        let product = |rows: usize| {
-            let extents = [rows, keys, values];
-            2.0 * extents.iter().product::<usize>() as f64 / self.flop_rate(extents)
-        };
         let waves = self.instances.div_ceil(self.target.processors) as f64;
-        let blocks = d.shape.blocks.count(self.tokens) as f64;
-        blocks * waves * (self.target.rates.latency + product(keys) + product(rows))
+        written.blocks.count(self.tokens) as f64 * waves * self.target.rates.latency
     }
 
     fn loop_over_blocks(&self, node: &Seq, array: &dyn Fn(Id) -> ArrayFacts) -> f64 {

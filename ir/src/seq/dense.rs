@@ -1,7 +1,7 @@
-//! Histories whose transition is one dense matrix for all steps, and the powers that blocks of them need.
+//! States whose transition is one dense matrix for all steps. They are rows: `h <- h A^T + x_t`.
 
 use super::shape::{any, known};
-use super::{Array3, ArrayFacts, Facts, Mask, Seq, Shape};
+use super::{Array3, ArrayFacts, Blocks, Facts, Mask, Seq, Shape};
 use egg::Id;
 
 /// Facts of a node of a dense history from those of its operands.
@@ -17,24 +17,15 @@ pub(super) fn facts(node: &Seq, of: &dyn Fn(Id) -> Facts) -> ArrayFacts {
             let shape = Shape { rows: x.shape.features, features: x.shape.rows, ..x.shape };
             known(shape, x.range, x.zero)
         }
-        Seq::Power([_, a]) => any(array(a).shape, false),
-        Seq::Orbit([_, n, a, b]) => {
-            let (n, a, b) = (of(*n).count(), array(a), array(b));
-            fits(a.shape == Shape::one(b.shape.features, b.shape.features));
-            any(Shape::one(n * b.shape.rows, b.shape.features), b.zero)
-        }
-        Seq::Impulse([_, n, a, q, b]) => {
-            let (n, a, q, b) = (of(*n).count(), array(a).shape, array(q), array(b));
-            fits(a == Shape::one(q.shape.features, b.shape.features));
-            any(Shape::one(n * q.shape.rows, n * b.shape.rows), q.zero || b.zero)
-        }
-        Seq::Dhist([_, a, b, d, s]) => {
-            let (a, b, d, s) = (array(a).shape, array(b), array(d), array(s));
-            let (keys, values) = (b.shape.features, d.shape.features);
-            fits(a == Shape::one(keys, keys) && s.shape == Shape::one(keys, values));
-            fits(b.shape == Shape::one(d.shape.rows, keys));
-            let shape = Shape { rows: keys, ..d.shape };
-            any(shape, s.zero && (b.zero || d.zero))
+        Seq::Drun([m, n, a, x, edge]) | Seq::Dhist([m, n, a, x, edge]) => {
+            let (n, a, x, edge) = (of(*n).count(), array(a).shape, array(x), array(edge));
+            let (rows, keys) = (edge.shape.rows, x.shape.features);
+            fits(!of(*m).mask().is_transposed());
+            fits(a == Shape::one(keys, keys) && x.shape.rows == n * rows);
+            let run = matches!(node, Seq::Drun(_));
+            let blocks = if run { x.shape.blocks } else { Blocks::One };
+            fits(edge.shape == Shape { blocks, rows, features: keys });
+            any(if run { x.shape } else { Shape { rows, ..x.shape } }, x.zero && edge.zero)
         }
         _ => {
             let o = node.operands();
@@ -45,71 +36,40 @@ pub(super) fn facts(node: &Seq, of: &dyn Fn(Id) -> Facts) -> ArrayFacts {
     }
 }
 
-/// `a^n` for a square matrix.
-pub(super) fn power(a: &Array3, n: usize) -> Array3 {
-    let (mut result, mut square, mut rest) = (Array3::identity(1, a.rows), a.clone(), n);
-    while rest > 0 {
-        if rest % 2 == 1 {
-            result = Array3::product(&result, &square);
-        }
-        square = Array3::product(&square, &square);
-        rest /= 2;
-    }
-    result
+/// The state after one step more.
+fn advanced(h: &Array3, transition: &Array3, x: impl Fn(usize, usize) -> f64) -> Array3 {
+    let moved = Array3::product(h, transition);
+    Array3::from_fn(moved.shape(), |_, r, c| moved.at(0, r, c) + x(r, c))
 }
 
-/// `orbit m n A B`: rows of `B (A^T)^e` for each of `n` steps, with `e` the steps that `m` holds for.
-pub(super) fn orbit(mask: Mask, n: usize, a: &Array3, b: &Array3) -> Array3 {
+/// `drun m n A x H`: the states at every step of each block.
+pub(super) fn run(mask: Mask, n: usize, [a, x, h]: [&Array3; 3]) -> Array3 {
     let transition = a.transposed();
-    let mut turned = vec![b.clone()];
-    for e in 0..n {
-        turned.push(Array3::product(&turned[e], &transition));
+    let mut all = Vec::with_capacity(x.data.len());
+    for block in 0..x.blocks {
+        let mut state = h.block(block);
+        for t in 0..n {
+            let next = advanced(&state, &transition, |r, c| x.at(block, t * h.rows + r, c));
+            let seen = if mask == Mask::Strict { &state } else { &next };
+            all.extend_from_slice(&seen.data);
+            state = next;
+        }
     }
-    let exponent = |t: usize| (0..n).filter(|s| mask.holds(t, *s)).count();
-    Array3::from_fn([1, n * b.rows, b.features], |_, row, c| {
-        turned[exponent(row / b.rows)].at(0, row % b.rows, c)
-    })
+    Array3 { blocks: x.blocks, rows: x.rows, features: x.features, data: all }
 }
 
-/// `impulse m n A q B`: `m(t,s) q A^e B^T` for each pair of `n` steps, with `e` the steps between them.
-pub(super) fn impulse(mask: Mask, n: usize, [a, q, b]: [&Array3; 3]) -> Array3 {
-    let keys = b.transposed();
-    let mut moved = q.clone();
-    let mut responses = vec![];
-    for _ in 0..n {
-        responses.push(Array3::product(&moved, &keys));
-        moved = Array3::product(&moved, a);
-    }
-    Array3::from_fn([1, n * q.rows, n * b.rows], |_, row, col| {
-        let (t, s) = (row / q.rows, col / b.rows);
-        let response = &responses[mask.segment(t, s).len()];
-        if mask.holds(t, s) { response.at(0, row % q.rows, col % b.rows) } else { 0.0 }
-    })
-}
-
-/// `dhist m A B d S`: the states of `H' = A H + B^T d`, block by block.
-pub(super) fn states(mask: Mask, [a, b, d, s]: [&Array3; 4]) -> Array3 {
-    let (keys, values) = (s.rows, s.features);
-    let mut all = Array3::filled([d.blocks, keys, values], 0.0);
-    let mut state = s.clone();
-    for i in 0..d.blocks {
-        let n = if mask.is_transposed() { d.blocks - 1 - i } else { i };
-        let written = Array3::product(&b.transposed(), &d.block(n));
-        let add = |x: &Array3| Array3::zip(&[x, &written], |x| x[0] + x[1]);
-        let (seen, next) = match mask {
-            Mask::Strict | Mask::Tstrict => (state.clone(), add(&Array3::product(a, &state))),
-            Mask::Incl => {
-                let next = add(&Array3::product(a, &state));
-                (next.clone(), next)
-            }
-            Mask::Tincl => {
-                let seen = add(&state);
-                (seen.clone(), Array3::product(a, &seen))
-            }
-        };
-        let size = keys * values;
-        all.data[n * size..(n + 1) * size].copy_from_slice(&seen.data);
-        state = next;
+/// `dhist m n A x S`: the states at the edges of blocks of `n` steps.
+pub(super) fn states(mask: Mask, n: usize, [a, x, s]: [&Array3; 3]) -> Array3 {
+    let transition = a.transposed();
+    let mut all = Array3::filled([x.blocks, s.rows, s.features], 0.0);
+    let (mut state, size) = (s.clone(), s.data.len());
+    for block in 0..x.blocks {
+        let before = state.clone();
+        for t in 0..n {
+            state = advanced(&state, &transition, |r, c| x.at(block, t * s.rows + r, c));
+        }
+        let seen = if mask == Mask::Strict { &before } else { &state };
+        all.data[block * size..(block + 1) * size].copy_from_slice(&seen.data);
     }
     all
 }

@@ -212,15 +212,11 @@ impl Evaluator<'_> {
         let array = |id: &Id| self.array(*id);
         match node {
             Seq::Tr([x]) => array(x).transposed(),
-            Seq::Power([n, a]) => dense::power(array(a), self.count(*n)),
-            Seq::Orbit([m, n, a, b]) => {
-                dense::orbit(self.mask(*m), self.count(*n), array(a), array(b))
+            Seq::Drun([m, n, a, x, h]) => {
+                dense::run(self.mask(*m), self.count(*n), [array(a), array(x), array(h)])
             }
-            Seq::Impulse([m, n, a, q, b]) => {
-                dense::impulse(self.mask(*m), self.count(*n), [array(a), array(q), array(b)])
-            }
-            Seq::Dhist([m, a, b, d, s]) => {
-                dense::states(self.mask(*m), [array(a), array(b), array(d), array(s)])
+            Seq::Dhist([m, n, a, x, s]) => {
+                dense::states(self.mask(*m), self.count(*n), [array(a), array(x), array(s)])
             }
             Seq::Last([_, s]) if self.values.live == 0 => array(s).clone(),
             Seq::Last([x, _]) => array(x).block(self.values.live - 1),

@@ -187,16 +187,12 @@ operators! {
     "top" = Top / 2,
     /// `tr x`: rows and features exchanged in each block.
     "tr" = Tr / 1,
-    /// `power n A`: `A^n` of a square matrix for all tokens.
-    "power" = Power / 2,
-    /// `orbit m n A B`: `[1, K, K], [1, R, K] -> [1, nR, K]`, rows `B (A^T)^e` for each of `n` steps `t`,
-    /// with `e` the number of steps `s` with `m(t, s)`.
-    "orbit" = Orbit / 4,
-    /// `impulse m n A q B`: `[1, K, K], [1, r, K], [1, R, K] -> [1, nr, nR]`, `m(t,s) q A^e B^T` for
-    /// each pair of `n` steps, with `e` the number of steps whose transitions lie between them.
-    "impulse" = Impulse / 5,
-    /// `dhist m A B d S`: a loop over blocks, `H' = A H + B^T d`, from `H = S` on, with `A` and `B` for
-    /// all tokens; its states `[N, K, V]`, with `strict` before and with `incl` after each block.
+    /// `drun m n A x H`: `[1, K, K], [N, nR, K], [N, R, K] -> [N, nR, K]`, states as rows,
+    /// `h <- h A^T + x_t` over the `n` steps of each block from `h = H` on: with `strict` before, with
+    /// `incl` after each step.
+    "drun" = Drun / 5,
+    /// `dhist m n A x S`: a loop over blocks of `n` such steps, from `h = S` on; its states `[N, R, K]`,
+    /// with `strict` before and with `incl` after each block.
     "dhist" = Dhist / 5,
     /// `last x S`: `[T, K, V], [1, K, V] -> [1, K, V]`, the value at the last token that exists, `S` if
     /// none does.

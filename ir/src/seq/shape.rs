@@ -213,12 +213,7 @@ pub fn facts(node: &Seq, leaves: &Leaves, of: &dyn Fn(Id) -> Facts) -> Facts {
         | Seq::Tile(_)
         | Seq::Top(_) => layout(node, of),
         Seq::Hist(_) | Seq::Hz(_) | Seq::Fin(_) => history(node, of),
-        Seq::Tr(_)
-        | Seq::Power(_)
-        | Seq::Orbit(_)
-        | Seq::Impulse(_)
-        | Seq::Dhist(_)
-        | Seq::Last(_) => super::dense::facts(node, of),
+        Seq::Tr(_) | Seq::Drun(_) | Seq::Dhist(_) | Seq::Last(_) => super::dense::facts(node, of),
     };
     Facts::Array(array)
 }

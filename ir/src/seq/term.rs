@@ -171,7 +171,7 @@ impl Term {
         let loops = self.loops();
         let loops = loops.iter().filter(|(core, _)| self.shape(core.c).is_token_level());
         let dense =
-            |node: &&Seq| matches!(node, Seq::Dhist([.., d, _]) if self.shape(*d).is_token_level());
+            |node: &&Seq| matches!(node, Seq::Dhist([.., x, _]) if self.shape(*x).is_token_level());
         loops.count() + self.nodes().iter().filter(dense).count()
     }
 

@@ -1,12 +1,15 @@
-//! States with one dense transition for all tokens: `S' = A S + B^T d` with constant `A` and `B`.
+//! States with one dense transition for all tokens: `S' = A S + writes` with constant `A`.
+//!
+//! Their histories hold the columns of a state as rows, so that the transition is a product from the
+//! right for any number of columns.
 
 use super::Lifter;
 use super::affine::Matrix;
 use super::refusal::{Lifting, Refusal};
 use egg::Id;
-use sluice_ir::pointwise::{Binary, Interval};
-use sluice_ir::seq::{Blocks, Leaf, LeafKind, Mask, Seq, Shape, Source};
-use sluice_ir::step::{DimId, NodeId, Op, Sharing, StateId, Table};
+use sluice_ir::pointwise::Interval;
+use sluice_ir::seq::{Leaf, LeafKind, Mask, Seq, Shape, Source};
+use sluice_ir::step::{NodeId, Op, Sharing, StateId, Table};
 use std::sync::Arc;
 
 /// A history with a dense transition.
@@ -14,11 +17,9 @@ use std::sync::Arc;
 pub(super) struct Dense {
     /// The transition, `[1, K, K]`.
     a: Id,
-    /// Keys of what is written at every token, `[1, R, K]`.
-    b: Id,
-    /// What is written, `[T, R, V]`.
-    d: Id,
-    /// The state before the first token.
+    /// What is written at every token, `[T, V, K]`.
+    x: Id,
+    /// The state before the first token, `[1, V, K]`.
     s: Id,
 }
 
@@ -71,13 +72,13 @@ impl Lifter<'_> {
             let what = "a power of this transition";
             return Err(Refusal::unsafe_exponent(place.span.clone(), what, range, 1.0));
         }
-        let (name, shape) = (format!("table.{}.transition", table.0), Shape::one(size, size));
-        let dense = Some(self.constant(&name, shape, values));
+        let name = format!("table.{}.transition", table.0);
+        let dense = Some(self.constant(&name, Shape::one(size, size), values));
         Ok(Matrix { keeps: true, dense, ..Matrix::default() })
     }
 
     /// Constants that no table of the program holds.
-    pub(super) fn constant(&mut self, name: &str, shape: Shape, values: Arc<[f64]>) -> Id {
+    fn constant(&mut self, name: &str, shape: Shape, values: Arc<[f64]>) -> Id {
         let leaf = Leaf {
             kind: LeafKind::Model,
             shape,
@@ -87,6 +88,13 @@ impl Lifter<'_> {
             source: Source::Table(values),
         };
         self.builder.leaf(name, leaf)
+    }
+
+    /// The identity matrix.
+    pub(super) fn identity(&mut self, size: usize) -> Id {
+        let ones = |i: usize| f64::from(u8::from(i.is_multiple_of(size + 1)));
+        let values = (0..size * size).map(ones).collect();
+        self.constant(&format!("identity.{size}"), Shape::one(size, size), values)
     }
 
     /// The refusal of a transition that is not alone.
@@ -104,77 +112,39 @@ impl Lifter<'_> {
         let update = self.recurrence.updates[state.0];
         let values = &self.states[&state];
         let (keys, width) = (self.volume(&values.rows), self.volume(&values.columns));
-        let (mut b, mut d) = (None, None);
+        let shape = Shape::token(width, keys);
+        let mut written = None;
         for (x, symbol) in &matrix.rows {
             let y = self.states[&state].values[*symbol].clone();
             let Some(y) = y.base.filter(|_| y.is_free()) else {
                 return Err(self.scaled_transition(update));
             };
-            let written =
-                self.constant_key(*x, y).or_else(|| self.every_element(*x, y, (keys, width)));
-            let Some((x, y)) = written else { return Err(self.scaled_transition(update)) };
-            let rows = self.builder.shape(x).rows;
-            let (x, y) = (
-                self.builder.spread(x, Shape::one(rows, keys)),
-                self.builder.spread(y, Shape::token(rows, width)),
-            );
-            b = Some(b.map_or(x, |b| self.builder.add(Seq::Weave([b, x]))));
-            d = Some(d.map_or(y, |d| self.builder.add(Seq::Weave([d, y]))));
+            let y = self.builder.spread(y, Shape::token(1, width));
+            let y = self.cut(Seq::Split, width, y);
+            let part = self.builder.times(y, *x);
+            let part = self.builder.spread(part, shape);
+            written = self.add_terms(written, Some(part));
         }
-        let b = b.unwrap_or_else(|| self.builder.zeros(Shape::one(1, keys)));
-        let d = d.unwrap_or_else(|| self.builder.zeros(Shape::token(1, width)));
-        let (d, s) = (self.finite_at_padding(d), self.initial_state(state));
-        self.values_of(state).dense = Some(Dense { a, b, d, s });
+        let x = written.unwrap_or_else(|| self.builder.zeros(shape));
+        let x = self.finite_at_padding(x);
+        let s = self.initial_rows(state);
+        self.values_of(state).dense = Some(Dense { a, x, s });
         Ok(())
     }
 
-    /// A write as the same key at every token with a value, if it is one.
-    fn constant_key(&mut self, x: Id, y: Id) -> Option<(Id, Id)> {
-        let is_constant = |id: Id| self.builder.shape(id).blocks == Blocks::One;
-        if is_constant(x) {
-            return Some((x, y));
+    /// The state at every token, its columns as rows.
+    fn dense_states(&mut self, Dense { a, x, s }: Dense, mask: Mask) -> Id {
+        let (mask, one) = (self.builder.add(Seq::Mask(mask)), self.builder.count(1));
+        self.builder.add(Seq::Dhist([mask, one, a, x, s]))
+    }
+
+    /// All elements of a dense state in one row.
+    pub(super) fn whole_dense(&mut self, dense: Dense, mask: Mask) -> Id {
+        let states = self.dense_states(dense, mask);
+        if self.builder.shape(states).rows == 1 {
+            return states;
         }
-        let Seq::Binary(Binary::Mul, [a, b]) = *self.builder.node(x) else { return None };
-        let scalar = |id: Id| self.builder.shape(id).features == 1;
-        let (key, factor) = if is_constant(a) && scalar(b) { (a, b) } else { (b, a) };
-        let found = is_constant(key) && scalar(factor);
-        found.then(|| (key, self.builder.times(factor, y)))
-    }
-
-    /// A write to a state of one column element by element.
-    fn every_element(&mut self, x: Id, y: Id, (keys, width): (usize, usize)) -> Option<(Id, Id)> {
-        if width > 1 {
-            return None;
-        }
-        let value = self.builder.times(x, y);
-        let value = self.builder.spread(value, Shape::token(1, keys));
-        let value = self.cut(Seq::Split, keys, value);
-        Some((self.identity(keys), value))
-    }
-
-    /// The identity matrix.
-    pub(super) fn identity(&mut self, size: usize) -> Id {
-        let ones = |i: usize| f64::from(u8::from(i.is_multiple_of(size + 1)));
-        let values = (0..size * size).map(ones).collect();
-        self.constant(&format!("identity.{size}"), Shape::one(size, size), values)
-    }
-
-    /// All elements of a dense state, `[T, K, V]`.
-    fn elements(&mut self, state: StateId, dense: Dense, mask: Mask) -> Id {
-        let size = self.volume(&self.states[&state].rows);
-        let identity = self.identity(size);
-        self.read_dense(dense, identity, mask)
-    }
-
-    fn read_dense(&mut self, Dense { a, b, d, s }: Dense, reader: Id, mask: Mask) -> Id {
-        let mask = self.builder.add(Seq::Mask(mask));
-        let states = self.builder.add(Seq::Dhist([mask, a, b, d, s]));
-        self.builder.add(Seq::Mm([reader, states]))
-    }
-
-    /// All elements of a dense vector state in one row.
-    pub(super) fn whole_dense(&mut self, state: StateId, dense: Dense, mask: Mask) -> Id {
-        let elements = self.elements(state, dense, mask);
+        let elements = self.builder.add(Seq::Tr([states]));
         self.row(elements)
     }
 
@@ -183,30 +153,23 @@ impl Lifter<'_> {
         &mut self,
         (state, dense): (StateId, Dense),
         node: NodeId,
-        (reader, dim): (Id, DimId),
+        reader: Id,
     ) -> Lifting<Id> {
         let mask = match self.recurrence.node(node).op {
             Op::State(_) => Mask::Strict,
             _ if self.recurrence.updates[state.0] == node => Mask::Incl,
             _ => return Err(self.scaled_transition(node)),
         };
-        let values = &self.states[&state];
-        let (keys, width) = (self.volume(&values.rows), self.volume(&values.columns));
-        if self.builder.shape(reader).blocks == Blocks::One {
-            let reader = self.builder.spread(reader, Shape::one(1, keys));
-            return Ok(self.read_dense(dense, reader, mask));
-        }
-        if width > 1 {
-            return self.read_elements(node, reader, dim);
-        }
-        let whole = self.whole_dense(state, dense, mask);
-        Ok(self.inner_product(whole, reader, keys))
+        let keys = self.volume(&self.states[&state].rows);
+        let states = self.dense_states(dense, mask);
+        let read = self.inner_product(states, reader, keys);
+        Ok(self.row(read))
     }
 
     /// The last state, also where the last chunk is not full: padding does not keep a dense state.
-    pub(super) fn last_dense(&mut self, state: StateId, dense: Dense) -> Id {
-        let elements = self.elements(state, dense, Mask::Incl);
-        self.builder.add(Seq::Last([elements, dense.s]))
+    pub(super) fn last_dense(&mut self, dense: Dense) -> Id {
+        let states = self.dense_states(dense, Mask::Incl);
+        self.builder.add(Seq::Last([states, dense.s]))
     }
 }
 

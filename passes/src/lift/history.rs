@@ -95,7 +95,27 @@ impl Lifter<'_> {
         self.builder.add(Seq::Live([id]))
     }
 
+    /// A state before the first token, `[1, K, V]`.
     pub(super) fn initial_state(&mut self, state: StateId) -> Id {
+        let values = &self.states[&state];
+        let shape = Shape::one(self.volume(&values.rows), self.volume(&values.columns));
+        self.state_leaf(state, shape, values.transposed)
+    }
+
+    /// A state before the first token with its columns as rows, `[1, V, K]`.
+    pub(super) fn initial_rows(&mut self, state: StateId) -> Id {
+        let values = &self.states[&state];
+        let shape = Shape::one(self.volume(&values.columns), self.volume(&values.rows));
+        self.state_leaf(state, shape, self.rows_are_columns(state))
+    }
+
+    /// Whether the columns of a lifted state, taken as rows, are the columns of the declared one.
+    fn rows_are_columns(&self, state: StateId) -> bool {
+        let values = &self.states[&state];
+        values.columns.is_empty() == values.transposed
+    }
+
+    fn state_leaf(&mut self, state: StateId, shape: Shape, transposed: bool) -> Id {
         let declared = &self.recurrence.states[state.0];
         let (source, sharing) = match declared.init {
             Init::Value(x) => (Source::Number(x), Sharing::Head),
@@ -104,15 +124,8 @@ impl Lifter<'_> {
                 (Source::Input(input.name.as_str().into()), input.sharing)
             }
         };
-        let values = &self.states[&state];
-        let leaf = Leaf {
-            kind: LeafKind::State,
-            shape: Shape::one(self.volume(&values.rows), self.volume(&values.columns)),
-            range: Interval::ALL,
-            sharing,
-            transposed: values.transposed,
-            source,
-        };
+        let (kind, range) = (LeafKind::State, Interval::ALL);
+        let leaf = Leaf { kind, shape, range, sharing, transposed, source };
         self.builder.leaf(&declared.name, leaf)
     }
 
@@ -129,19 +142,21 @@ impl Lifter<'_> {
 
     /// The final state as a root.
     pub(super) fn final_state(&mut self, state: StateId) -> Root {
-        let id = match self.states[&state].dense {
-            Some(dense) => self.last_dense(state, dense),
+        let values = &self.states[&state];
+        let (id, transposed) = match values.dense {
+            Some(dense) => (self.last_dense(dense), self.rows_are_columns(state)),
             None => {
+                let transposed = values.transposed;
                 let core = self.core(state);
                 let mask = self.builder.add(Seq::Mask(Mask::Strict));
-                self.builder.add(Seq::Fin(core.operands(mask)))
+                (self.builder.add(Seq::Fin(core.operands(mask))), transposed)
             }
         };
         let declared = &self.recurrence.states[state.0];
         Root {
             name: declared.name.clone(),
             kind: RootKind::State,
-            transposed: self.states[&state].transposed,
+            transposed,
             dims: declared.dims.iter().map(|d| self.sizes[d.0]).collect(),
             id,
         }

@@ -148,7 +148,7 @@ impl Lifter<'_> {
     /// All elements of a vector state, `[T, 1, K]`: its one column, read with 1.
     fn whole_vector(&mut self, state: StateId, mask: Mask) -> Id {
         if let Some(dense) = self.states[&state].dense {
-            return self.whole_dense(state, dense, mask);
+            return self.whole_dense(dense, mask);
         }
         let one = self.builder.ones(Shape::token(1, 1));
         let states = self.states_seen(state, mask);
@@ -262,7 +262,7 @@ impl Lifter<'_> {
     ) -> Lifting<Id> {
         if let Some(dense) = self.states[&state].dense {
             return match along {
-                Along::Rows => self.dense_read((state, dense), node, (reader, dim)),
+                Along::Rows => self.dense_read((state, dense), node, reader),
                 Along::Columns => self.read_elements(node, reader, dim),
             };
         }

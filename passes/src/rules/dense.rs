@@ -1,8 +1,8 @@
-//! Blocking of a history with one dense transition: its powers, and the convolution inside a block.
+//! Blocking of a history with one dense transition.
 //!
-//! Row `t` of a block reads `A^{t+1} H + sum_{s<=t} A^{t-s} B^T d_s`. The powers are constants: the first
-//! part is a product with the state at the block's edge, the second a product with the Toeplitz matrix of
-//! the impulse response. With one block for all tokens only the convolution is left.
+//! Step `t` of a block sees `A^{t+1} H + sum_{s<=t} A^{t-s} x_s`: a run inside the block from the state at
+//! its edge. All steps of a run are found at once, by doubling: with `A`, `A^2`, `A^4`, ... as constants a
+//! run of `n` steps takes `log2 n` products.
 
 use super::Sizes;
 use super::law::{Content, Extent, Guard, Law, Rounding, Variable};
@@ -13,26 +13,19 @@ pub(super) fn laws(sizes: Sizes) -> Vec<Law> {
 }
 
 fn in_blocks(mask: Mask, chunk: usize) -> Law {
-    let (before, read, write) = (mask.of_blocks(), mask.read_run(), mask.write_run());
-    let values = format!("(blk {chunk} ?d)");
-    let states =
-        format!("(dhist {before} (power {chunk} ?a) (orbit {write} {chunk} ?a ?b) {values} ?s)");
-    let from_edge = format!("(mm (orbit {read} {chunk} (tr ?a) ?q) {states})");
-    let inside = format!("(mm (impulse {mask} {chunk} ?a ?q ?b) {values})");
-    let square = Variable::new("?a", 0, Extent::Keys, Extent::Keys);
+    let written = format!("(blk {chunk} ?x)");
+    let edges = format!("(dhist {} {chunk} ?a {written} ?s)", mask.of_blocks());
     Law::new(
         ("block-dense", mask.name()),
-        format!("(mm ?q (dhist {mask} ?a ?b ?d ?s))"),
-        format!("(unblk {chunk} (add {from_edge} {inside}))"),
+        format!("(dhist {mask} 1 ?a ?x ?s)"),
+        format!("(unblk {chunk} (drun {mask} {chunk} ?a {written} {edges}))"),
         Rounding::Reorders,
     )
-    .when(&[Guard::TokenLevel("?d"), Guard::OneBlock("?q")])
+    .when(&[Guard::TokenLevel("?x")])
     .over(&[
-        square.holding(Content::Contraction),
-        Variable::new("?b", 0, Extent::Steps(1), Extent::Keys),
-        Variable::new("?q", 0, Extent::Is(2), Extent::Keys),
-        Variable::new("?d", 1, Extent::Steps(1), Extent::Values),
-        Variable::new("?s", 0, Extent::Keys, Extent::Values),
+        Variable::new("?a", 0, Extent::Keys, Extent::Keys).holding(Content::Contraction),
+        Variable::new("?x", 1, Extent::Steps(1), Extent::Keys),
+        Variable::new("?s", 0, Extent::Steps(1), Extent::Keys),
     ])
     .from("variation of constants; [Gu 2021, sec. 3]")
 }

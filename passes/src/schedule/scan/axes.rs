@@ -84,7 +84,9 @@ pub(super) fn mixes_columns(term: &Term, columns: &[Id]) -> bool {
         | Seq::Join([_, x])
         | Seq::Tile([_, x])
         | Seq::Tots([_, x])
-        | Seq::Top([_, x]) => wide(x),
+        | Seq::Top([_, x])
+        | Seq::Tr([x]) => wide(x),
+        Seq::Drun(_) | Seq::Dhist(_) => wide(&id),
         Seq::Cat(operands) => operands.iter().any(wide),
         node => core_of(node).is_some_and(|(_, core)| [core.a, core.p, core.c].iter().any(wide)),
     };

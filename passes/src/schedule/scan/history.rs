@@ -242,6 +242,9 @@ impl Scan<'_> {
 
     /// Stores a state after the last token.
     pub(super) fn final_state(&mut self, root: &Root) -> Result<(), Diagnostic> {
+        if let Seq::Last([states, _]) = *self.term.node(root.id) {
+            return self.final_rows(root, states);
+        }
         let (source, col) = self.state_range(root.id);
         let index = self.open(source)?;
         let state = self.loops[index].1.state;

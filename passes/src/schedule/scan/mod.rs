@@ -7,6 +7,7 @@
 //! maps that read them.
 
 mod axes;
+mod dense;
 mod fuse;
 mod halves;
 mod history;
@@ -40,10 +41,6 @@ pub fn fused_scan(
     build: &Build<'_>,
     chunk: usize,
 ) -> Result<Checked, Diagnostic> {
-    if term.nodes().iter().any(|node| matches!(node, Seq::Dhist(_))) {
-        let message = "the fused scan has no dense transitions";
-        return Err(Diagnostic::new(Code::Unsupported, message));
-    }
     let columns = axes::column_nodes(term);
     let widest = columns.iter().map(|id| term.shape(*id).features).max().unwrap_or(1);
     let parts = if axes::mixes_columns(term, &columns) { 1 } else { widest.div_ceil(PART) };
@@ -55,6 +52,9 @@ pub fn fused_scan(
         }
     }
 }
+
+/// Warps of a kernel whose values are all in shared memory.
+const SHARED_WARPS: usize = 8;
 
 /// Choices of one attempt.
 #[derive(Clone, Copy)]
@@ -72,7 +72,6 @@ fn attempt(
 ) -> Result<Checked, Diagnostic> {
     let mut scan = Scan::new(recurrence, term, build, setting);
     scan.lower()?;
-    let widest = scan.widest_columns();
     let shape = Shape {
         name: format!("{}_scan{}", recurrence.name, setting.chunk),
         schedule: Schedule::FusedScan,
@@ -80,7 +79,7 @@ fn attempt(
         order: build.order(recurrence),
         layout: Layout::Fragments,
         parts: setting.parts,
-        warps: widest.div_ceil(16).max(1),
+        warps: scan.widest_columns().map_or(SHARED_WARPS, |widest| widest.div_ceil(16)),
         budget: build.target.shared_bytes,
     };
     scan.draft.close(shape)
@@ -112,6 +111,9 @@ struct Scan<'a> {
     operands: BTreeMap<TileId, TileId>,
     /// Loops in the order in which their states are updated.
     loops: Vec<(Core, history::Loop)>,
+    /// Loops with a dense transition, and powers of transitions by doublings.
+    dense: Vec<dense::Rows>,
+    powers: BTreeMap<(Id, u32), [TileId; 2]>,
     /// Token inputs that each chunk loads.
     loads: Vec<(TileId, ParamId)>,
 }
@@ -143,6 +145,8 @@ impl<'a> Scan<'a> {
             inverses: BTreeMap::new(),
             operands: BTreeMap::new(),
             loops: Vec::new(),
+            dense: Vec::new(),
+            powers: BTreeMap::new(),
             loads: Vec::new(),
         };
         // Computed values that are written are rounded once, after everything else.
@@ -150,12 +154,17 @@ impl<'a> Scan<'a> {
             let values = scan.base(core.d);
             scan.wide[usize::from(values)] |= !scan.is_exact(values);
         }
+        // States that pass from step to step are rounded for their readers only.
+        for id in term.ids().filter(|id| matches!(term.node(*id), Seq::Drun(_) | Seq::Dhist(_))) {
+            scan.wide[usize::from(id)] = true;
+        }
         scan
     }
 
-    fn widest_columns(&self) -> usize {
+    /// The width of the widest tile in columns, if there is one.
+    fn widest_columns(&self) -> Option<usize> {
         let in_columns = self.draft.tiles.iter().filter(|t| t.shared().is_none());
-        in_columns.map(|t| t.cols).max().unwrap_or(1)
+        in_columns.map(|t| t.cols).max()
     }
 
     fn lower(&mut self) -> Result<(), Diagnostic> {
@@ -167,6 +176,7 @@ impl<'a> Scan<'a> {
             self.final_state(root)?;
         }
         self.update_states()?;
+        self.update_rows()?;
         self.draft.pipeline(&self.loads, self.setting.stages);
         Ok(())
     }

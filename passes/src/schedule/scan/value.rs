@@ -218,6 +218,8 @@ impl Scan<'_> {
             Seq::Var(name) => Ok(self.input(id, &name)),
             Seq::Hist([_, ..]) => self.state_before(id, dtype),
             Seq::Hz(_) => self.written(id, dtype),
+            Seq::Drun(_) => self.run_of_rows(id),
+            Seq::Dhist(_) => self.rows_before(id),
             Seq::Mm(_) | Seq::Mmt(_) | Seq::Tmm(_) | Seq::Solve(_) if !self.is_broadcast(id) => {
                 self.fused(id, dtype)
             }
@@ -245,9 +247,11 @@ impl Scan<'_> {
                 let per = self.term.facts(per).count();
                 self.copied(id, dst, x, CopyMap::FromDiagonal { per })
             }
-            Seq::Split([_, x]) | Seq::Join([_, x]) | Seq::Tile([_, x]) | Seq::Tots([_, x]) => {
-                self.regrouped(id, x, dtype)
-            }
+            Seq::Split([_, x])
+            | Seq::Join([_, x])
+            | Seq::Tile([_, x])
+            | Seq::Tots([_, x])
+            | Seq::Tr([x]) => self.regrouped(id, x, dtype),
             Seq::Top([k, x]) => self.largest(id, (k, x), dtype),
             Seq::Weave([a, b]) => self.joined(id, [a, b], dtype, true),
             Seq::Cat([a, b]) => self.joined(id, [a, b], dtype, false),
@@ -341,7 +345,7 @@ impl Scan<'_> {
         Ok(dst)
     }
 
-    /// Elements of rows taken to other rows, repeated, or summed over neighbouring rows.
+    /// Elements of rows taken to other rows or features, repeated, or summed over neighbouring rows.
     fn regrouped(&mut self, id: Id, x: Id, dtype: Dtype) -> Result<TileId, Diagnostic> {
         let src = self.view(x, Form::Shared)?.tile;
         let dst = self.fresh(id, "rows", dtype);
@@ -363,6 +367,16 @@ impl Scan<'_> {
                 let n = count(n);
                 let sum = Some((Reduction::Sum, n));
                 nest(&[rows / n, width], &[width, 1], &[n * width, 1, width], sum)
+            }
+            Seq::Tr(_) => {
+                let blocks = self.blocks(x);
+                let each = rows / blocks;
+                nest(
+                    &[blocks, width, each],
+                    &[rows / blocks * width, each, 1],
+                    &[rows / blocks * width, 1, width],
+                    None,
+                )
             }
             // The same elements in order.
             _ => nest(&[rows * width], &[1], &[1], None),
