@@ -263,9 +263,10 @@ impl Printer<'_> {
         format!(" in {opening}{}, {}{closing}", self.number(&range.lo), self.number(&range.hi))
     }
 
-    /// A number as it was written.
+    /// A number as it was written, without the spaces and comments behind its sign.
     fn number(&self, number: &Number) -> String {
-        self.text[number.span.clone()].split_whitespace().collect()
+        let lines = self.text[number.span.clone()].lines();
+        lines.filter_map(|line| line.split('#').next()).flat_map(str::split_whitespace).collect()
     }
 
     /// `head` and an expression; a line too long is broken before the operators of its outermost sum.

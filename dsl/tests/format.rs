@@ -179,3 +179,38 @@ fn every_construct_has_a_layout() {
     let broken = broken.replace("[D]) -> (", "[D],\n) -> (");
     assert_eq!(format(&broken), Ok(broken));
 }
+
+/// Found by fuzzing: pest's own notion of a line end knows a carriage return alone, the layout does not.
+#[test]
+fn a_carriage_return_alone_is_a_space() {
+    // In a comment and in documentation, where the rest of the line would become source.
+    let text = "# a \r\rdim F = 0\n/// b \rdim G = 1\r\ndim\rH = 2 \r# c\r\r\n";
+    let expected = "# a \r\rdim F = 0\n/// b \rdim G = 1\ndim H = 2  # c\n";
+    assert_eq!(format(text).as_deref(), Ok(expected));
+    assert_eq!(format(expected).as_deref(), Ok(expected));
+    // Before a bracket, which the next line may begin with.
+    let called = "recurrence r(x: [V]) -> o: [V] {\n    let y = exp\r(x)\n    o = y\n}\n";
+    assert_eq!(format(called), Ok(called.replace("exp\r", "exp")));
+    // In a line that is no statement: the next line is a fault of its own.
+    let broken = "recurrence r(x: [V]) -> o: [V] {\n    state\r= 1\n    o = x\n}\n";
+    let errors = parse(broken).expect_err("a state needs a name");
+    assert_eq!(errors.len(), 1, "{errors:?}");
+}
+
+/// A documentation line may stand behind other text, and may hold the sign of a comment.
+#[test]
+fn documentation_behind_other_text_holds_no_comment() {
+    let text = "recurrence r(x: [V]) -> ( /// No. #1\n o: [V]) {\n o = x\n}\n";
+    let expected = "recurrence r(x: [V]) -> (\n    /// No. #1\n    o: [V],\n) {\n    o = x\n}\n";
+    assert_eq!(format(text).as_deref(), Ok(expected));
+    assert_eq!(format(expected).as_deref(), Ok(expected));
+}
+
+#[test]
+fn a_comment_behind_a_sign_is_moved_before_the_input() {
+    let text = "recurrence r(x: [V] in [- # low\n 1, 1]) -> o: [V] {\n o = x\n}\n";
+    let expected =
+        "recurrence r(\n    # low\n    x: [V] in [-1, 1],\n) -> o: [V] {\n    o = x\n}\n";
+    assert_eq!(format(text).as_deref(), Ok(expected));
+    assert_eq!(format(expected).as_deref(), Ok(expected));
+}

@@ -5,4 +5,6 @@
 use libfuzzer_sys::fuzz_target;
 use sluice_fuzz::{Text, follow};
 
-fuzz_target!(|program: Text| follow(&program.0));
+fuzz_target!(|program: Text| {
+    follow(&program.0);
+});

@@ -59,7 +59,7 @@ fn comments(text: &str) -> Vec<Span> {
     let mut found = Vec::new();
     let mut start = 0;
     for line in text.split_inclusive('\n') {
-        let marker = line.find('#').filter(|_| !line.trim_start().starts_with("///"));
+        let marker = line.find('#').filter(|at| !line[..*at].contains("///"));
         if let Some(at) = marker {
             found.push(start + at..start + line.trim_end().len());
         }
