@@ -10,6 +10,7 @@ pub mod artifact;
 pub mod binding;
 pub mod diagnostic;
 pub mod dtype;
+pub mod elements;
 pub mod kernel;
 pub mod pointwise;
 pub mod problem;

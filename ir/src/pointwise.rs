@@ -222,6 +222,56 @@ impl Unary {
     }
 }
 
+/// A commutative ring without differences (a semiring), by its addition: what states may be sums in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Ring {
+    /// Addition, with multiplication.
+    Sum,
+    /// The larger, with addition.
+    Max,
+    /// The smaller, with addition.
+    Min,
+    /// `log(e^a + e^b)`, with addition.
+    LogSum,
+}
+
+impl Ring {
+    /// What it adds with.
+    pub fn plus(self) -> Binary {
+        match self {
+            Ring::Sum => Binary::Add,
+            Ring::Max => Binary::Max,
+            Ring::Min => Binary::Min,
+            Ring::LogSum => Binary::LogAddExp,
+        }
+    }
+
+    /// What it multiplies with.
+    pub fn times(self) -> Binary {
+        match self {
+            Ring::Sum => Binary::Mul,
+            Ring::Max | Ring::Min | Ring::LogSum => Binary::Add,
+        }
+    }
+
+    /// What adds nothing.
+    pub fn zero(self) -> f64 {
+        match self {
+            Ring::Sum => 0.0,
+            Ring::Max | Ring::LogSum => f64::NEG_INFINITY,
+            Ring::Min => f64::INFINITY,
+        }
+    }
+
+    /// What multiplies by nothing.
+    pub fn one(self) -> f64 {
+        match self {
+            Ring::Sum => 1.0,
+            Ring::Max | Ring::Min | Ring::LogSum => 0.0,
+        }
+    }
+}
+
 /// Product in which an exact 0 wins over an infinity, for interval ends only.
 fn bound_product(a: f64, b: f64) -> f64 {
     if a == 0.0 || b == 0.0 { 0.0 } else { a * b }

@@ -11,6 +11,7 @@
 
 mod chunk;
 mod cost;
+mod elements;
 mod explain;
 mod extract;
 mod lift;
@@ -20,6 +21,7 @@ pub mod schedule;
 mod stages;
 
 pub use chunk::{ChunkOptions, Chunked, chunk, chunk_with};
+pub use elements::elements;
 pub use explain::{Derivation, DerivationStep, explain};
 pub use lift::lift;
 pub use saturate::{Saturation, Stop};

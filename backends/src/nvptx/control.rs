@@ -79,6 +79,7 @@ impl<'c> Emitter<'c, '_> {
             Stmt::Inverse { dst, src, upper } => self.inverse(*dst, *src, *upper),
             Stmt::Copy { dst, src, map } => self.copy(*dst, *src, *map),
             Stmt::Nest(nest) => self.nest(nest),
+            Stmt::Walk(walk) => self.walk(walk),
             Stmt::Table { dst, values } => self.table(*dst, values),
         }
     }

@@ -26,6 +26,7 @@ mod score;
 mod store;
 mod table;
 mod types;
+mod walk;
 
 pub use ptxas::{Assembled, assemble};
 

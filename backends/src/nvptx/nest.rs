@@ -65,7 +65,7 @@ impl<'c> Emitter<'c, '_> {
     ///
     /// Rows are further apart than their columns reach, so the number of an element must be
     /// divided by the columns, unless every stride is one of whole rows or one within a row.
-    fn element(&self, access: &Access, loops: &[Index<'c>]) -> (Index<'c>, Index<'c>) {
+    pub(super) fn element(&self, access: &Access, loops: &[Index<'c>]) -> (Index<'c>, Index<'c>) {
         let b = &self.b;
         let cols = self.kernel.tile(access.tile).cols;
         let sum = |start: usize, moves: &dyn Fn(usize) -> usize| {

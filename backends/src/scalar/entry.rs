@@ -134,6 +134,7 @@ impl<'c, 'k> Emitter<'c, 'k> {
             Stmt::Inverse { dst, src, upper } => self.inverse(*dst, *src, *upper, place),
             Stmt::Copy { dst, src, map } => self.copy(*dst, *src, *map, place),
             Stmt::Nest(nest) => self.nest(nest, place),
+            Stmt::Walk(walk) => self.walk(walk, place),
             Stmt::Table { dst, values } => self.table(*dst, values, place),
         }
     }

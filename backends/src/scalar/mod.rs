@@ -17,6 +17,7 @@
 //! decay.rs      scores and mixes with a decay per column
 //! scan.rs       reductions and running sums
 //! nest.rs       loop nests and tables
+//! walk.rs       walks over tokens
 //! object.rs     LLVM's pipeline, object files
 //! jit.rs        the same code in this process
 //! ```
@@ -45,6 +46,7 @@ mod order;
 mod pointwise;
 mod product;
 mod scan;
+mod walk;
 mod workspace;
 
 pub use jit::{Jit, jit};

@@ -35,7 +35,7 @@ impl<'c> Emitter<'c, '_> {
     }
 
     /// The address of an element at a point.
-    fn access(&self, access: &Access, loops: &[Int<'c>], place: Place<'c>) -> Ptr<'c> {
+    pub(super) fn access(&self, access: &Access, loops: &[Int<'c>], place: Place<'c>) -> Ptr<'c> {
         let b = &self.build;
         let step =
             |at, (stride, index): (&usize, &Int<'c>)| b.add(at, b.mul(*index, b.int(*stride)));

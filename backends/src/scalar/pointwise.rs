@@ -146,7 +146,7 @@ impl<'c> Emitter<'c, '_> {
         b.choose(equal, b.fadd(x, b.number(std::f64::consts::LN_2)), apart)
     }
 
-    fn binary(&self, f: Binary, x: Real<'c>, y: Real<'c>) -> Real<'c> {
+    pub(super) fn binary(&self, f: Binary, x: Real<'c>, y: Real<'c>) -> Real<'c> {
         let b = &self.build;
         match f {
             Binary::Add => b.fadd(x, y),

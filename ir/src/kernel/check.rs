@@ -157,6 +157,11 @@ fn statement(kernel: &Kernel, stmt: &Stmt) -> Result<(), String> {
             let leaves = Leaves { args: nest.args.len(), loops: Some(nest.loops().len()) };
             arguments(&nest.expr, leaves)
         }
+        Stmt::Walk(walk) => {
+            walk.fault(kernel).map_or(Ok(()), Err)?;
+            walk.expressions()
+                .try_for_each(|(expr, args)| arguments(expr, Leaves { args, loops: Some(0) }))
+        }
         Stmt::Table { dst, values } => {
             is_shared(kernel, View { tile: *dst, blocks: 1 })?;
             let tile = kernel.tile(*dst);
@@ -318,7 +323,7 @@ fn order(kernel: &Kernel, role: &Role) -> Result<(), String> {
         if let Some(tile) = stmt.reads().into_iter().find(unknown) {
             return Err(at(&format!("tile {} holds nothing yet", kernel.tile(tile).name)));
         }
-        if let Some(tile) = stmt.writes() {
+        for tile in stmt.writes() {
             let ahead = if let Stmt::Load { ahead, .. } = stmt { *ahead } else { 0 };
             let written = instance(tile, chunk + ahead);
             known.retain(|other| *other == written || !overlap(kernel, *other, written));

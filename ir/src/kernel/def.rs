@@ -5,7 +5,7 @@
 //! Role   = a group of warps with setup, body (once per chunk) and finish
 //! Tile   = [blocks * rows, cols] elements of one dtype, in shared memory or spread over columns
 //! Stmt   = Load | Store | Commit | WaitLoads | Sync | Fill | Map | Mma | Reduce | Run
-//!        | Score | Mix | Inverse | Copy | Nest | Table
+//!        | Score | Mix | Inverse | Copy | Nest | Walk | Table
 //! ```
 //!
 //! An operand is a [`View`]: the same elements of a tile seen as `blocks` blocks of `rows` rows.
@@ -85,6 +85,8 @@ pub enum Schedule {
     Step,
     /// One token at a time for recurrences of any shape and sequences of any length.
     Loop,
+    /// Chunks of tokens whose states are walked element by element.
+    ElementScan,
 }
 
 impl Schedule {
@@ -94,6 +96,7 @@ impl Schedule {
             Schedule::FusedScan => "scan",
             Schedule::Step => "step",
             Schedule::Loop => "loop",
+            Schedule::ElementScan => "elements",
         }
     }
 }

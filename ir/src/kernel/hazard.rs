@@ -7,7 +7,7 @@
 //! checker asks it whether a kernel is right, and the pass that places barriers where one is
 //! missing.
 
-use super::{Access, Kernel, Place, Stmt, Sync, TileId};
+use super::{Access, Kernel, Stmt, Sync, TileId};
 use std::collections::VecDeque;
 use std::ops::Range;
 
@@ -34,17 +34,25 @@ fn accesses(kernel: &Kernel, stmt: &Stmt, chunk: usize) -> (Vec<Bytes>, Vec<Byte
         let reads = nest.args.iter().filter_map(|a| reach(kernel, a, &loops, chunk)).collect();
         return (reads, reach(kernel, &nest.dst, &nest.extents, chunk).into_iter().collect());
     }
-    let bytes = |tile: TileId, chunk: usize| match kernel.tile(tile).place {
-        Place::Columns => None,
-        Place::Shared(s) => {
-            let start = s.offset + (chunk % s.stages) * s.stage_bytes;
-            Some(start..start + s.pitch * s.padded_rows)
-        }
-    };
+    if let Stmt::Walk(walk) = stmt {
+        let loops = walk.loops(kernel);
+        let reached = |a: &Access| reach(kernel, a, &loops, chunk);
+        let writes = walk.writes().filter_map(reached);
+        let all = walk.summaries().and_then(|t| whole(kernel, t, chunk));
+        return (walk.reads().filter_map(reached).collect(), writes.chain(all).collect());
+    }
+    let bytes = |tile: TileId, chunk: usize| whole(kernel, tile, chunk);
     let ahead = if let Stmt::Load { ahead, .. } = stmt { *ahead } else { 0 };
     let reads = stmt.reads().into_iter().filter_map(|t| bytes(t, chunk)).collect();
     let writes = stmt.writes().into_iter().filter_map(|t| bytes(t, chunk + ahead)).collect();
     (reads, writes)
+}
+
+/// The bytes of a tile's instance.
+fn whole(kernel: &Kernel, tile: TileId, chunk: usize) -> Option<Bytes> {
+    let place = kernel.tile(tile).shared()?;
+    let start = place.offset + (chunk % place.stages) * place.stage_bytes;
+    Some(start..start + place.pitch * place.padded_rows)
 }
 
 /// The bytes from the first to the last element that loops of these extents name.

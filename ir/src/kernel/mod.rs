@@ -9,6 +9,7 @@ mod print;
 mod stmt;
 #[cfg(test)]
 mod tests;
+mod walk;
 
 pub use check::{Checked, check};
 pub use def::*;
@@ -16,3 +17,4 @@ pub use eval::{Rounding, eval};
 pub use hazard::Hazards;
 pub use nest::{Access, Nest};
 pub use stmt::*;
+pub use walk::{Law, Row, Segments, Walk, WalkResult};

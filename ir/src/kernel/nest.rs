@@ -44,9 +44,24 @@ impl Access {
         self.offset + self.strides.iter().zip(point).map(|(s, i)| s * i).sum::<usize>()
     }
 
+    /// Why the elements that loops of these extents name are not there.
+    pub(super) fn outside(&self, kernel: &Kernel, extents: &[usize]) -> Option<String> {
+        let tile = kernel.tile(self.tile);
+        if tile.shared().is_none() {
+            return Some(format!("tile {} must be in shared memory", tile.name));
+        }
+        if self.strides.len() != extents.len() {
+            let (strides, loops) = (self.strides.len(), extents.len());
+            return Some(format!("{strides} strides of {} for {loops} loops", tile.name));
+        }
+        let last: Vec<usize> = extents.iter().map(|n| n - 1).collect();
+        let (last, size) = (self.at(&last), tile.rows * tile.cols);
+        (last >= size).then(|| format!("element {last} of the {size} of {}", tile.name))
+    }
+
     /// Whether different points of loops of these extents are different elements: sorted by stride,
     /// each loop steps over all that the loops with smaller strides reach.
-    fn is_injective(&self, extents: &[usize]) -> bool {
+    pub(super) fn is_injective(&self, extents: &[usize]) -> bool {
         let loops = self.strides.iter().zip(extents).filter(|(_, n)| **n > 1);
         let mut loops: Vec<(usize, usize)> = loops.map(|(s, n)| (*s, *n)).collect();
         loops.sort_unstable();
@@ -71,21 +86,9 @@ impl Nest {
         if self.extents.len() > MOST_LOOPS || loops.contains(&0) {
             return Some(format!("loops of {loops:?} iterations"));
         }
-        let within = |access: &Access, extents: &[usize]| -> Option<String> {
-            let tile = kernel.tile(access.tile);
-            if tile.shared().is_none() {
-                return Some(format!("tile {} must be in shared memory", tile.name));
-            }
-            if access.strides.len() != extents.len() {
-                let (strides, loops) = (access.strides.len(), extents.len());
-                return Some(format!("{strides} strides of {} for {loops} loops", tile.name));
-            }
-            let last: Vec<usize> = extents.iter().map(|n| n - 1).collect();
-            let (last, size) = (access.at(&last), tile.rows * tile.cols);
-            (last >= size).then(|| format!("element {last} of the {size} of {}", tile.name))
-        };
-        within(&self.dst, &self.extents)
-            .or_else(|| self.args.iter().find_map(|a| within(a, &loops)))
+        self.dst
+            .outside(kernel, &self.extents)
+            .or_else(|| self.args.iter().find_map(|a| a.outside(kernel, &loops)))
             .or_else(|| {
                 let distinct = self.dst.is_injective(&self.extents);
                 (!distinct).then(|| "two points write one element".to_owned())

@@ -1,8 +1,8 @@
 //! How a kernel prints: one line a tile and a statement; stable, for snapshots and `explain`.
 
 use super::{
-    Access, Arg, Band, Body, CopyMap, Expr, Kernel, Mma, Nest, Order, Over, Place, Reduction,
-    Start, Stmt, Swizzle, Sync, TileId, Unit, View,
+    Access, Arg, Band, Body, CopyMap, Expr, Kernel, Law, Mma, Nest, Order, Over, Place, Reduction,
+    Row, Start, Stmt, Swizzle, Sync, TileId, Unit, View, Walk,
 };
 use std::fmt::{self, Write as _};
 
@@ -141,10 +141,62 @@ impl Kernel {
         format!("{outer}{} = {inner}{value}", self.access(&nest.dst))
     }
 
+    /// As in `walk t over i1<64, 4 segments: h[i1] = sum(mul(g[64*t + i1], h[i1]), x[64*t + i1]); ..`
+    /// with `h'` for the state after the token.
+    fn walk(&self, walk: &Walk) -> String {
+        let loops = ["t", "i1", "i2"];
+        let element = |a: &Access| self.element(a, &loops);
+        let states: Vec<String> = walk.states.iter().map(element).collect();
+        let after = walk.states.iter().map(|a| {
+            let name = &self.tile(a.tile).name;
+            element(a).replacen(name.as_str(), &format!("{name}'"), 1)
+        });
+        let args: Vec<String> =
+            states.iter().cloned().chain(after).chain(walk.args.iter().map(element)).collect();
+        let value = |e: &Expr| expression(e, &args);
+        let updates: Vec<String> = match &walk.law {
+            Law::Free(after) => after.iter().map(value).collect(),
+            Law::Linear { ring, rows } => {
+                let row = |row: &Row| {
+                    let kept = row.gates.iter().zip(&states).filter_map(|(gate, state)| {
+                        let gate = gate.as_ref()?;
+                        Some(format!("{}({}, {state})", ring.times().name(), value(gate)))
+                    });
+                    let terms: Vec<String> = kept.chain(row.entry.as_ref().map(value)).collect();
+                    match &terms[..] {
+                        [] => ring.zero().to_string(),
+                        [one] => one.clone(),
+                        _ => format!("{}({})", ring.plus().name(), terms.join(", ")),
+                    }
+                };
+                rows.iter().map(row).collect()
+            }
+        };
+        let changes = states.iter().zip(updates).map(|(s, u)| format!("{s} = {u}"));
+        let results = walk.results.iter().map(|r| {
+            let sum = if r.sum { "sum i2 of " } else { "" };
+            format!("{} = {sum}{}", element(&r.dst), value(&r.expr))
+        });
+        let all: Vec<String> = changes.chain(results).collect();
+        let inner = if walk.inner > 1 { format!(" i2<{}", walk.inner) } else { String::new() };
+        let lanes = if walk.lanes > 1 { format!(", {} lanes", walk.lanes) } else { String::new() };
+        let segments = walk.segments.map_or(String::new(), |s| {
+            format!(", {} segments in {}", s.count, self.tile(s.summaries).name)
+        });
+        format!("walk t over i1<{}{inner}{lanes}{segments}: {}", walk.points, all.join("; "))
+    }
+
     fn access(&self, access: &Access) -> String {
-        let moves = access.strides.iter().enumerate().filter(|(_, s)| **s > 0);
+        let loops: Vec<String> = (0..access.strides.len()).map(|i| format!("i{i}")).collect();
+        let loops: Vec<&str> = loops.iter().map(String::as_str).collect();
+        self.element(access, &loops)
+    }
+
+    /// An element by the names of the loops around it.
+    fn element(&self, access: &Access, loops: &[&str]) -> String {
+        let moves = access.strides.iter().zip(loops).filter(|(s, _)| **s > 0);
         let mut terms: Vec<String> = moves
-            .map(|(i, s)| if *s == 1 { format!("i{i}") } else { format!("{s}*i{i}") })
+            .map(|(s, i)| if *s == 1 { (*i).to_owned() } else { format!("{s}*{i}") })
             .collect();
         if access.offset > 0 || terms.is_empty() {
             terms.push(access.offset.to_string());
@@ -197,6 +249,7 @@ impl Kernel {
                 format!("{} = copy {} {}", v(dst), v(src), copy_map(*map))
             }
             Stmt::Nest(nest) => self.nest(nest),
+            Stmt::Walk(walk) => self.walk(walk),
             Stmt::Table { dst, values } => {
                 format!("{} = table {}", self.tile(*dst).name, table(values))
             }

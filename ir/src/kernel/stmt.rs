@@ -1,7 +1,7 @@
 //! The statements of a kernel and the pointwise expressions in them; [`super::Kernel`] explains
 //! tiles, columns and chunks.
 
-use super::{Nest, ParamId, TileId, View};
+use super::{Nest, ParamId, TileId, View, Walk};
 pub use crate::pointwise::{Binary, Unary};
 pub use crate::seq::Mask;
 pub use crate::step::Reduction;
@@ -136,6 +136,8 @@ pub enum Stmt {
     },
     /// A loop nest; writes only the elements that it names.
     Nest(Nest),
+    /// A walk over the tokens of this chunk, for every point by itself.
+    Walk(Walk),
     /// Constants for the whole of a shared tile.
     Table {
         /// Destination.
@@ -328,20 +330,21 @@ pub enum Expr {
 }
 
 impl Stmt {
-    /// The tile that the statement writes, if it writes one.
-    pub fn writes(&self) -> Option<TileId> {
+    /// The tiles that the statement writes.
+    pub fn writes(&self) -> Vec<TileId> {
         match self {
-            Stmt::Load { dst, .. } | Stmt::Fill { dst, .. } | Stmt::Table { dst, .. } => Some(*dst),
+            Stmt::Load { dst, .. } | Stmt::Fill { dst, .. } | Stmt::Table { dst, .. } => vec![*dst],
             Stmt::Map { dst, .. }
             | Stmt::Reduce { dst, .. }
             | Stmt::Run { dst, .. }
             | Stmt::Score { dst, .. }
             | Stmt::Mix { dst, .. }
             | Stmt::Inverse { dst, .. }
-            | Stmt::Copy { dst, .. } => Some(dst.tile),
-            Stmt::Mma(m) => Some(m.dst.tile),
-            Stmt::Nest(n) => Some(n.dst.tile),
-            Stmt::Store { .. } | Stmt::Commit | Stmt::WaitLoads { .. } | Stmt::Sync(_) => None,
+            | Stmt::Copy { dst, .. } => vec![dst.tile],
+            Stmt::Mma(m) => vec![m.dst.tile],
+            Stmt::Nest(n) => vec![n.dst.tile],
+            Stmt::Walk(w) => w.writes().map(|a| a.tile).chain(w.summaries()).collect(),
+            Stmt::Store { .. } | Stmt::Commit | Stmt::WaitLoads { .. } | Stmt::Sync(_) => vec![],
         }
     }
 
@@ -374,6 +377,7 @@ impl Stmt {
             Stmt::Score { p, a, to, from, .. } => vec![p.tile, a.tile, to.tile, from.tile],
             Stmt::Mix { w, y, to, from, .. } => vec![w.tile, y.tile, to.tile, from.tile],
             Stmt::Nest(n) => n.args.iter().map(|a| a.tile).collect(),
+            Stmt::Walk(w) => w.reads().map(|a| a.tile).collect(),
         }
     }
 }

@@ -1,6 +1,8 @@
 //! From terms and steps to kernels: which tile lives where, and in what order statements run.
 
 mod draft;
+mod element_scan;
+mod layout;
 mod misfit;
 mod order;
 mod params;
@@ -9,6 +11,7 @@ mod scan;
 mod step;
 mod token_loop;
 
+pub use element_scan::element_scan;
 pub use scan::{fused_scan, longest_chunk};
 pub use step::step;
 pub use token_loop::token_loop;
@@ -16,7 +19,7 @@ pub use token_loop::token_loop;
 use sluice_ir::diagnostic::{Code, Diagnostic};
 use sluice_ir::dtype::Dtype;
 use sluice_ir::kernel::{Checked, Kernel, Order};
-use sluice_ir::step::{DimId, NodeId, Recurrence};
+use sluice_ir::step::{DimId, InputId, NodeId, Op, Rate, Recurrence};
 use sluice_ir::target::Target;
 use std::collections::BTreeMap;
 
@@ -77,6 +80,19 @@ fn live(recurrence: &Recurrence) -> Vec<bool> {
         }
     }
     live
+}
+
+/// For each node whether it depends on neither a token nor a state.
+fn fixed(recurrence: &Recurrence) -> Vec<bool> {
+    let mut fixed: Vec<bool> = Vec::with_capacity(recurrence.nodes.len());
+    for node in &recurrence.nodes {
+        fixed.push(match node.op {
+            Op::Input(InputId(i)) => recurrence.inputs[i].rate == Rate::Model,
+            Op::State(_) | Op::Final(_) => false,
+            ref op => op.operands().iter().all(|o| fixed[o.0]),
+        });
+    }
+    fixed
 }
 
 /// The nodes that are new states or outputs.

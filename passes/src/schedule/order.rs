@@ -9,10 +9,9 @@ use sluice_ir::kernel::{Hazards, Kernel, Stmt, Sync};
 
 /// Whether `later` must stay behind `earlier`.
 fn depends(earlier: &Stmt, later: &Stmt) -> bool {
-    let writes = |s: &Stmt| s.writes();
-    let touches = |s: &Stmt, t| s.reads().contains(&t) || s.writes() == Some(t);
-    writes(earlier).is_some_and(|t| touches(later, t))
-        || writes(later).is_some_and(|t| touches(earlier, t))
+    let touches = |s: &Stmt, t| s.reads().contains(&t) || s.writes().contains(&t);
+    earlier.writes().into_iter().any(|t| touches(later, t))
+        || later.writes().into_iter().any(|t| touches(earlier, t))
 }
 
 /// The hazards after the opening of an iteration, which ends with everything synchronised.
@@ -54,7 +53,7 @@ fn late_columns(kernel: &Kernel, body: &[Stmt]) -> Vec<Stmt> {
     let mut out: Vec<Stmt> = Vec::new();
     for stmt in body.iter().rev() {
         let in_columns = |t| kernel.tile(t).shared().is_none();
-        let sinks = stmt.writes().is_some_and(in_columns);
+        let sinks = stmt.writes().into_iter().any(in_columns);
         let first_reader = out.iter().position(|later| depends(stmt, later));
         let at = if sinks { first_reader.unwrap_or(0) } else { 0 };
         out.insert(at, stmt.clone());

@@ -85,9 +85,9 @@ pub(super) fn reusing(
 /// From the first to the last statement that touches a tile, if the first one writes it without
 /// reading it.
 fn life(tile: TileId, body: &[Stmt]) -> Option<Range<usize>> {
-    let touches = |s: &Stmt| s.writes() == Some(tile) || s.reads().contains(&tile);
+    let touches = |s: &Stmt| s.writes().contains(&tile) || s.reads().contains(&tile);
     let first = body.iter().position(touches)?;
     let last = body.iter().rposition(touches)?;
-    let fresh = body[first].writes() == Some(tile) && !body[first].reads().contains(&tile);
+    let fresh = body[first].writes().contains(&tile) && !body[first].reads().contains(&tile);
     fresh.then_some(first..last + 1)
 }

@@ -16,7 +16,7 @@ mod layout;
 mod program;
 mod reading;
 mod rewrite;
-mod ring;
+pub(crate) mod ring;
 mod timetable;
 
 use arrange::{Retry, arrange};

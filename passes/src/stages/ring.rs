@@ -4,25 +4,13 @@
 //! of a sum of exponentials, and whose multiplication is addition.
 
 use sluice_ir::diagnostic::{Code, Diagnostic};
+pub(crate) use sluice_ir::pointwise::Ring;
 use sluice_ir::step::{Binary, NodeId, Op, Recurrence, Reduction, StateId, Unary};
 use std::collections::BTreeSet;
 
-/// A ring, by its addition.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Ring {
-    /// Addition, with multiplication.
-    Sum,
-    /// The larger, with addition.
-    Max,
-    /// The smaller, with addition.
-    Min,
-    /// `log(e^a + e^b)`, with addition.
-    LogSum,
-}
-
 /// How a node depends on a group of states.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Degree {
+pub(crate) enum Degree {
     /// Not at all.
     Free,
     /// As an affine function.
@@ -32,7 +20,7 @@ pub(super) enum Degree {
 }
 
 /// For every node how it depends on a group of states before the step.
-pub(super) fn degrees(
+pub(crate) fn degrees(
     recurrence: &Recurrence,
     group: &BTreeSet<StateId>,
     ring: Ring,

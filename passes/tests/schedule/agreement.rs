@@ -44,7 +44,7 @@ fn noise(seed: usize, shape: &[usize]) -> Array {
     array
 }
 
-fn arrays(program: &Program, problem: &Problem, states: bool) -> Arrays {
+pub(crate) fn arrays(program: &Program, problem: &Problem, states: bool) -> Arrays {
     let recurrence = &program.recurrence;
     let sizes = |dims: &[DimId]| -> Vec<usize> {
         dims.iter().map(|d| recurrence.size(*d, &program.extents).expect("a size")).collect()
@@ -72,7 +72,7 @@ fn arrays(program: &Program, problem: &Problem, states: bool) -> Arrays {
 }
 
 /// Every element within the tolerance of the definition's, infinities where it has them.
-fn assert_agree(found: &Arrays, reference: &Arrays, what: &str) {
+pub(crate) fn assert_agree(found: &Arrays, reference: &Arrays, what: &str) {
     assert_eq!(found.keys().collect::<Vec<_>>(), reference.keys().collect::<Vec<_>>(), "{what}");
     for (name, reference) in reference {
         assert_eq!(found[name].shape, reference.shape, "{what}: {name}");

@@ -3,5 +3,6 @@
 
 mod agreement;
 mod builder;
+mod elements;
 mod programs;
 mod structure;

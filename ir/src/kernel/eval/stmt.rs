@@ -2,7 +2,8 @@
 
 use super::Run;
 use crate::kernel::{
-    Arg, Body, CopyMap, Expr, Mma, Nest, Operand, Over, Reduction, Start, Stmt, View,
+    Arg, Body, CopyMap, Expr, Law, Mma, Nest, Operand, Over, Reduction, Row, Start, Stmt, View,
+    Walk,
 };
 use crate::seq::Mask;
 
@@ -92,6 +93,7 @@ impl Run<'_> {
             Stmt::Inverse { dst, src, upper } => self.inverse(*dst, *src, *upper),
             Stmt::Copy { dst, src, map } => self.copy(*dst, *src, *map),
             Stmt::Nest(nest) => self.nest(nest),
+            Stmt::Walk(walk) => self.walk(walk),
             Stmt::Table { dst, values } => self.put(*dst, values.to_vec()),
             Stmt::Load { .. }
             | Stmt::Store { .. }
@@ -164,6 +166,62 @@ impl Run<'_> {
             };
         }
         self.put(nest.dst.tile, out);
+    }
+
+    fn walk(&mut self, walk: &Walk) {
+        let count = walk.states.len();
+        let mut states: Vec<Vec<f64>> =
+            walk.states.iter().map(|a| self.data(a.tile).to_vec()).collect();
+        let mut results: Vec<Vec<f64>> =
+            walk.results.iter().map(|r| self.data(r.dst.tile).to_vec()).collect();
+        for token in 0..self.live(self.chunk) {
+            for (point, n) in (0..walk.points).flat_map(|p| (0..walk.inner).map(move |n| (p, n))) {
+                let at = [token, point, n];
+                let args = walk.args.iter().map(|a| self.data(a.tile)[a.at(&at)]);
+                let args: Vec<f64> = args.collect();
+                let own: Vec<usize> = walk.states.iter().map(|a| a.at(&at)).collect();
+                let before: Vec<f64> = states.iter().zip(&own).map(|(s, i)| s[*i]).collect();
+                let value = |expr: &Expr, after: &[f64]| {
+                    let argument = |i: usize| match i {
+                        i if i < count => before[i],
+                        i if i < 2 * count => after[i - count],
+                        i => args[i - 2 * count],
+                    };
+                    self.value(expr, Site::Point(&[]), &argument)
+                };
+                let after: Vec<f64> = match &walk.law {
+                    Law::Free(after) => after.iter().map(|e| value(e, &[])).collect(),
+                    Law::Linear { ring, rows } => {
+                        let (plus, times) = (ring.plus(), ring.times());
+                        let row = |row: &Row| {
+                            let kept = row.gates.iter().zip(&before);
+                            let kept = kept.filter_map(|(gate, x)| Some((gate.as_ref()?, x)));
+                            let start = row.entry.as_ref().map(|e| value(e, &[]));
+                            let kept = kept.map(|(gate, x)| times.eval(value(gate, &[]), *x));
+                            let sum = kept.chain(start).reduce(|a, b| plus.eval(a, b));
+                            sum.unwrap_or(ring.zero())
+                        };
+                        rows.iter().map(row).collect()
+                    }
+                };
+                for (result, out) in walk.results.iter().zip(&mut results) {
+                    let x = value(&result.expr, &after);
+                    let element = &mut out[result.dst.at(&at)];
+                    *element = if result.sum && n > 0 { *element + x } else { x };
+                }
+                for ((state, i), x) in states.iter_mut().zip(own).zip(after) {
+                    state[i] = x;
+                }
+            }
+        }
+        let states = walk.states.iter().map(|a| a.tile).zip(states);
+        for (tile, data) in states.chain(walk.results.iter().map(|r| r.dst.tile).zip(results)) {
+            self.put(tile, data);
+        }
+        if let Some(tile) = walk.summaries() {
+            let size = self.data(tile).len();
+            self.put(tile, vec![f64::NAN; size]);
+        }
     }
 
     fn argument(&self, arg: Arg, spot: Spot) -> f64 {

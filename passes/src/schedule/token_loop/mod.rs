@@ -13,15 +13,14 @@
 //! On a GPU inputs are loaded tokens ahead, long sums are cut into segments for more threads, and a
 //! dimension whose columns are independent is cut into parts for more blocks.
 
-mod layout;
-mod plan;
+pub(super) mod plan;
 mod sequence;
 mod value;
 
-use self::layout::Layout;
 use self::plan::Plan;
 use self::sequence::Item;
 use super::draft::{Draft, Home, Shape};
+use super::layout::Layout;
 use super::params;
 use super::{AHEAD, Build, live};
 use sluice_ir::diagnostic::{Code, Diagnostic};

@@ -3,10 +3,10 @@
 //! A value computed where it is read costs no memory and no barrier, but is computed once for each
 //! element of what reads it. Sums, maxima, windows and joined values always have tiles.
 
-use super::super::results;
-use super::layout::Layout;
+use super::super::layout::Layout;
+use super::super::{fixed, results};
 use sluice_ir::pointwise::{Binary, Unary};
-use sluice_ir::step::{InputId, Node, NodeId, Op, Rate, Recurrence};
+use sluice_ir::step::{Node, NodeId, Op, Recurrence};
 
 /// The largest number of times that an expression repeats a value.
 const COPIES: usize = 4;
@@ -37,7 +37,7 @@ struct Demand {
 }
 
 /// What reading a value costs to compute again, in additions.
-fn weight(op: &Op) -> usize {
+pub(in crate::schedule) fn weight(op: &Op) -> usize {
     match op {
         Op::Unary(Unary::Neg | Unary::Abs | Unary::Relu | Unary::Floor | Unary::Sign, _) => 1,
         Op::Unary(..) | Op::Binary(Binary::Div, ..) => 16,
@@ -131,16 +131,4 @@ fn demanded(
         }
         _ => own,
     }
-}
-
-fn fixed(recurrence: &Recurrence) -> Vec<bool> {
-    let mut fixed: Vec<bool> = Vec::with_capacity(recurrence.nodes.len());
-    for node in &recurrence.nodes {
-        fixed.push(match node.op {
-            Op::Input(InputId(i)) => recurrence.inputs[i].rate == Rate::Model,
-            Op::State(_) | Op::Final(_) => false,
-            ref op => op.operands().iter().all(|o| fixed[o.0]),
-        });
-    }
-    fixed
 }

@@ -15,12 +15,12 @@ impl Item {
     /// Whether the item, which was made before the other, must run before it.
     fn feeds(&self, later: &Item) -> bool {
         let needs = |t: TileId| later.stmt.reads().contains(&t) && !later.old.contains(&t);
-        self.stmt.writes().is_some_and(needs)
+        self.stmt.writes().into_iter().any(needs)
     }
 
     /// Whether the item reads what the other overwrites.
     fn loses_to(&self, other: &Item) -> bool {
-        other.stmt.writes().is_some_and(|t| self.old.contains(&t))
+        other.stmt.writes().iter().any(|t| self.old.contains(t))
     }
 }
 
@@ -49,7 +49,7 @@ pub(super) fn ordered(items: Vec<Item>) -> Result<Vec<Stmt>, TileId> {
             None => {
                 let waiting = || items.iter().zip(&placed).filter(|(_, p)| !**p).map(|(i, _)| i);
                 let read: BTreeSet<TileId> = waiting().flat_map(|i| i.old.clone()).collect();
-                let written = waiting().filter_map(|i| i.stmt.writes());
+                let written = waiting().flat_map(|i| i.stmt.writes());
                 let tile = written.filter(|t| read.contains(t)).min();
                 return Err(tile.expect("values depend on values before them"));
             }

@@ -1,7 +1,7 @@
 //! Values as expressions of a loop nest, and the nests that store them.
 
+use super::super::layout::uniform;
 use super::Lowering;
-use super::layout::uniform;
 use super::plan::is_leaf;
 use super::sequence::Item;
 use sluice_ir::kernel::{Access, Expr, Nest, Stmt, TileId};
@@ -137,9 +137,10 @@ impl Lowering<'_> {
         if args.iter().any(elsewhere) {
             self.clashes.insert(dst.tile);
         }
+        let over_state = self.states.contains(&dst.tile);
         let stmt = Stmt::Nest(Nest { extents, dst, reduce, expr, args });
         // A state may start from something else than what it then always becomes.
-        if self.plan.fixed[id.0] && !self.states.contains(&stmt.writes().expect("a nest writes")) {
+        if self.plan.fixed[id.0] && !over_state {
             self.before.push(stmt);
         } else {
             self.items.push(Item { stmt, old });

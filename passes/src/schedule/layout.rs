@@ -37,10 +37,21 @@ impl Layout {
         live: &[bool],
         cut: bool,
     ) -> Self {
-        let dims = (0..whole.len()).map(DimId);
-        let possible = dims.filter(|d| cut && is_independent(recurrence, live, *d));
-        let widest = possible.max_by_key(|d| whole[d.0]);
+        let widest = if cut { independent(recurrence, &whole, live) } else { None };
         let cut = widest.and_then(|dim| parts(recurrence, &whole, dim));
+        Self { whole, cut }
+    }
+
+    /// Values of these sizes, cut into parts of at most that many columns where columns of some
+    /// dimension are independent.
+    pub(super) fn of_width(
+        recurrence: &Recurrence,
+        whole: Vec<usize>,
+        live: &[bool],
+        width: usize,
+    ) -> Self {
+        let widest = independent(recurrence, &whole, live);
+        let cut = widest.and_then(|dim| even_parts(whole[dim.0], dim, width));
         Self { whole, cut }
     }
 
@@ -110,6 +121,12 @@ impl Layout {
     }
 }
 
+/// The largest of the dimensions whose columns are independent.
+fn independent(recurrence: &Recurrence, whole: &[usize], live: &[bool]) -> Option<DimId> {
+    let possible = (0..whole.len()).map(DimId).filter(|d| is_independent(recurrence, live, *d));
+    possible.max_by_key(|d| whole[d.0])
+}
+
 /// Whether every state has the dimension, every array has it at an end, and no value at one index of it
 /// depends on values at another or on the index.
 fn is_independent(recurrence: &Recurrence, live: &[bool], dim: DimId) -> bool {
@@ -161,6 +178,13 @@ pub(super) fn uniform(recurrence: &Recurrence, op: &Op) -> Option<f64> {
     }
 }
 
+/// Parts of even width, none wider than that; none if one part is enough.
+fn even_parts(size: usize, dim: DimId, width: usize) -> Option<Cut> {
+    let [.., narrowest] = WIDTHS;
+    let width = size.div_ceil(size.div_ceil(width)).next_multiple_of(narrowest);
+    (size > width).then(|| Cut { dim, width, parts: size.div_ceil(width) })
+}
+
 fn parts(recurrence: &Recurrence, whole: &[usize], dim: DimId) -> Option<Cut> {
     let size = whole[dim.0];
     let beside = recurrence.states.iter().map(|s| {
@@ -171,7 +195,5 @@ fn parts(recurrence: &Recurrence, whole: &[usize], dim: DimId) -> Option<Cut> {
     let [.., narrowest] = WIDTHS;
     let fits = |width: &usize| rows * width <= PART_ELEMENTS;
     let width = WIDTHS.into_iter().find(fits).unwrap_or(narrowest);
-    // Parts of even width.
-    let width = size.div_ceil(size.div_ceil(width)).next_multiple_of(narrowest);
-    (size > width).then(|| Cut { dim, width, parts: size.div_ceil(width) })
+    even_parts(size, dim, width)
 }

@@ -1,0 +1,193 @@
+//! Values as expressions of walks and nests, and the nests that store them.
+
+use super::super::layout::uniform;
+use super::super::token_loop::plan::weight;
+use super::{Lowering, Points};
+use sluice_ir::diagnostic::{Code, Diagnostic};
+use sluice_ir::kernel::{Access, Expr, Nest, Stmt, TileId};
+use sluice_ir::pointwise::Binary;
+use sluice_ir::step::{DimId, InputId, NodeId, Op, Reduction};
+use std::collections::BTreeMap;
+
+/// Where expressions stand: the loops around them, and what they have read so far.
+pub(super) struct Site {
+    /// The loop over the tokens of the chunk.
+    token: Option<usize>,
+    /// The loop of each dimension.
+    loops: BTreeMap<DimId, usize>,
+    /// Number of loops.
+    count: usize,
+    /// Of a walk its group and the threads that share a point.
+    walk: Option<(usize, usize)>,
+    /// Whether states after the token may be read.
+    pub(super) after: bool,
+    pub(super) args: Vec<Access>,
+}
+
+impl Site {
+    /// In the walk of a group.
+    pub(super) fn of_walk(group: usize, points: &Points) -> Self {
+        let along = points.along.map(|dim| (dim, 1));
+        let inside = points.inside.map(|dim| (dim, 2));
+        Self {
+            token: Some(0),
+            loops: along.into_iter().chain(inside).collect(),
+            count: 3,
+            walk: Some((group, points.lanes)),
+            after: false,
+            args: vec![],
+        }
+    }
+
+    /// In a nest over tokens, unless the value is fixed, and dimensions.
+    fn of_nest(fixed: bool, dims: &[DimId]) -> Self {
+        let first = usize::from(!fixed);
+        let loops = dims.iter().enumerate().map(|(i, d)| (*d, first + i)).collect();
+        let token = (!fixed).then_some(0);
+        Self { token, loops, count: first + dims.len(), walk: None, after: false, args: vec![] }
+    }
+}
+
+/// The product of two expressions.
+pub(super) fn product(a: Expr, b: Expr) -> Expr {
+    Expr::Binary(Binary::Mul, Box::new(a), Box::new(b))
+}
+
+fn unsupported(op: &str) -> Diagnostic {
+    Diagnostic::new(Code::Unsupported, format!("the elementwise scan takes no {op}"))
+}
+
+impl Lowering<'_> {
+    /// The element of a tile at a site; a fixed one is the same for all tokens.
+    pub(super) fn access(&self, tile: TileId, dims: &[DimId], fixed: bool, site: &Site) -> Access {
+        let mut strides = vec![0; site.count];
+        for (dim, stride) in dims.iter().zip(self.layout.strides(dims)) {
+            if let Some(number) = site.loops.get(dim) {
+                strides[*number] += stride;
+            }
+        }
+        if let Some(token) = site.token.filter(|_| !fixed) {
+            strides[token] = self.layout.points(dims);
+        }
+        Access { tile, offset: 0, strides }
+    }
+
+    /// An argument, which stands in the list once.
+    fn argument(&mut self, tile: TileId, dims: &[DimId], fixed: bool, site: &mut Site) -> Expr {
+        let access = self.access(tile, dims, fixed, site);
+        let states = site.walk.map_or(0, |(group, _)| 2 * self.groups[group].states.len());
+        let place = site.args.iter().position(|a| *a == access);
+        Expr::Arg(
+            states
+                + place.unwrap_or_else(|| {
+                    site.args.push(access);
+                    site.args.len() - 1
+                }),
+        )
+    }
+
+    /// The value of a node at a site.
+    pub(super) fn value(&mut self, id: NodeId, site: &mut Site) -> Result<Expr, Diagnostic> {
+        let recurrence = self.recurrence;
+        let node = recurrence.node(id);
+        if let Some(number) = uniform(recurrence, &node.op) {
+            return Ok(Expr::Const(number));
+        }
+        let walked = site.walk.filter(|(group, _)| self.wanted.depends[id.0].contains(group));
+        if let Some((group, _)) = walked {
+            let states = &self.groups[group].states;
+            let own = |s: &sluice_ir::step::StateId| match site.after {
+                true => recurrence.updates[s.0] == id,
+                false => false,
+            };
+            if let Op::State(state) = node.op {
+                let place = states.iter().position(|s| *s == state);
+                return Ok(Expr::Arg(place.expect("a state of the group")));
+            }
+            if let Some(place) = states.iter().position(own) {
+                return Ok(Expr::Arg(states.len() + place));
+            }
+            return self.formula(id, site);
+        }
+        match node.op {
+            Op::Input(InputId(input)) => {
+                let tile = self.input(input);
+                Ok(self.argument(tile, &node.dims, self.fixed[id.0], site))
+            }
+            Op::Table(table) => {
+                let tile = self.table(table);
+                Ok(self.argument(tile, &node.dims, true, site))
+            }
+            _ if self.has_tile(id, site) => {
+                let tile = self.tile_of(id)?;
+                Ok(self.argument(tile, &node.dims, self.fixed[id.0], site))
+            }
+            _ => self.formula(id, site),
+        }
+    }
+
+    /// Whether a node that the walk around does not change is read from a tile: it was made already,
+    /// it is a sum, it is dear and the same for all tokens, or it would be computed by several lanes.
+    fn has_tile(&self, id: NodeId, site: &Site) -> bool {
+        let node = self.recurrence.node(id);
+        let dear = weight(&node.op) > 1;
+        let lanes = site.walk.is_some_and(|(group, lanes)| {
+            lanes > 1 && !self.shapes[group].inside.is_some_and(|d| node.dims.contains(&d))
+        });
+        let combined = matches!(node.op, Op::Dot(..) | Op::Reduce(..));
+        self.kept.contains_key(&id) || combined || (dear && (self.fixed[id.0] || lanes))
+    }
+
+    /// The value of a node from those of its operands.
+    fn formula(&mut self, id: NodeId, site: &mut Site) -> Result<Expr, Diagnostic> {
+        let node = self.recurrence.node(id);
+        let mut operand = |this: &mut Self, id| this.value(id, site).map(Box::new);
+        Ok(match node.op {
+            Op::Unary(f, a) => Expr::Unary(f, operand(self, a)?),
+            Op::Binary(f, a, b) => Expr::Binary(f, operand(self, a)?, operand(self, b)?),
+            Op::Outer(a, b) => product(*operand(self, a)?, *operand(self, b)?),
+            Op::Select(c, a, b) => {
+                Expr::Select(operand(self, c)?, operand(self, a)?, operand(self, b)?)
+            }
+            Op::Input(_) | Op::Table(_) => return self.value(id, site),
+            _ => return Err(unsupported("rearranged values")),
+        })
+    }
+
+    /// The tile of a node for all tokens of the chunk, or for all tokens.
+    pub(super) fn tile_of(&mut self, id: NodeId) -> Result<TileId, Diagnostic> {
+        if let Some(tile) = self.kept.get(&id) {
+            return Ok(*tile);
+        }
+        let recurrence = self.recurrence;
+        let node = recurrence.node(id);
+        let fixed = self.fixed[id.0];
+        let tile = self.tile_for(id);
+        let dims = self.layout.order(&node.dims);
+        let mut site = Site::of_nest(fixed, &dims);
+        let dst = self.access(tile, &node.dims, fixed, &site);
+        let sizes = dims.iter().map(|d| self.layout.size(*d));
+        let tokens = (!fixed).then_some(self.chunk);
+        let extents: Vec<usize> = tokens.into_iter().chain(sizes).collect();
+        let combined = match node.op {
+            Op::Dot(a, b, dim) => Some((Reduction::Sum, [Some(a), Some(b)], dim)),
+            Op::Reduce(op, a, dim) => Some((op, [Some(a), None], dim)),
+            _ => None,
+        };
+        let (reduce, expr) = match combined {
+            None => match uniform(recurrence, &node.op) {
+                Some(number) => (None, Expr::Const(number)),
+                None => (None, self.formula(id, &mut site)?),
+            },
+            Some((op, operands, dim)) => {
+                site.loops.insert(dim, site.count);
+                site.count += 1;
+                (Some((op, self.layout.size(dim))), self.product(operands, &mut site)?)
+            }
+        };
+        let stmt = Stmt::Nest(Nest { extents, dst, reduce, expr, args: site.args });
+        if fixed { &mut self.before } else { &mut self.draft.body }.push(stmt);
+        self.kept.insert(id, tile);
+        Ok(tile)
+    }
+}
