@@ -10,7 +10,8 @@ use sluice_ir::staged::{Form, From, Stage, Staged};
 use sluice_ir::step::Recurrence;
 use sluice_ir::target::Target;
 use sluice_passes::schedule::{self, Build};
-use sluice_passes::{ChunkOptions, Chunked, Grouping, stages_with};
+use sluice_passes::{ChunkOptions, Chunked, stages_apart};
+use std::collections::BTreeSet;
 use std::fmt;
 
 /// Lengths of chunks in use, in tokens, the preferred first.
@@ -135,12 +136,12 @@ impl fmt::Display for Plan {
 
 /// Cuts a program into stages and schedules each.
 ///
-/// Histories of one pass share a kernel if there is a schedule for them together; else each gets its
-/// own. A stage without any runs token by token.
+/// Histories of one pass share a kernel if there is a schedule for them together; else each of them gets
+/// its own, and other stages stay as they are. A stage without any runs token by token.
 ///
 /// # Errors
 ///
-/// Those of [`sluice_passes::stages_with`] and of [`sluice_passes::chunk`], and [`Code::TooLarge`] if
+/// Those of [`sluice_passes::stages_apart`] and of [`sluice_passes::chunk`], and [`Code::TooLarge`] if
 /// not even one token at a time fits the target.
 pub fn plan(
     recurrence: &Recurrence,
@@ -148,17 +149,22 @@ pub fn plan(
     chunks: &[usize],
     seen: Observer<'_>,
 ) -> Result<Plan, Vec<Diagnostic>> {
-    let mut staged = stages_with(recurrence, build.extents, Grouping::Joint)?;
-    seen("staged", &staged);
-    let mut scans = scans(&staged, build, chunks, seen)?;
-    if scans.iter().flatten().any(|(_, scan)| scan.is_err()) {
-        let single = stages_with(recurrence, build.extents, Grouping::Single)?;
-        if single.stages.len() > staged.stages.len() {
-            seen("staged", &single);
-            scans = self::scans(&single, build, chunks, seen)?;
-            staged = single;
+    let mut apart = BTreeSet::new();
+    let mut staged = stages_apart(recurrence, build.extents, &apart)?;
+    let scans = loop {
+        seen("staged", &staged);
+        let scans = scans(&staged, build, chunks, seen)?;
+        let known = apart.len();
+        apart.extend(without_scan(&staged, &scans));
+        if apart.len() == known {
+            break scans;
         }
-    }
+        let next = stages_apart(recurrence, build.extents, &apart)?;
+        if next.stages.len() <= staged.stages.len() {
+            break scans;
+        }
+        staged = next;
+    };
     let kernels = staged.stages.iter().zip(scans).map(|(stage, scan)| {
         let (term, scan) = scan.unzip();
         let (scan, fallback) = match scan {
@@ -179,6 +185,14 @@ pub fn plan(
 
 /// For each stage that has a chunked form its sequence form, and its scan or why there is none.
 type Scans = Vec<Option<(Term, Result<Scan, Diagnostic>)>>;
+
+/// The states of stages whose chunks have no schedule.
+fn without_scan(staged: &Staged, scans: &Scans) -> Vec<String> {
+    let stages = staged.stages.iter().zip(scans);
+    let refused = stages.filter(|(_, scan)| matches!(scan, Some((_, Err(_)))));
+    let states = refused.flat_map(|(stage, _)| &stage.recurrence.states);
+    states.map(|state| state.name.clone()).collect()
+}
 
 fn scans(
     staged: &Staged,

@@ -25,4 +25,4 @@ pub use elements::elements;
 pub use explain::{Derivation, DerivationStep, explain};
 pub use lift::lift;
 pub use saturate::{Saturation, Stop};
-pub use stages::{Grouping, stages, stages_with};
+pub use stages::{stages, stages_apart};

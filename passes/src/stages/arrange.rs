@@ -1,14 +1,15 @@
 //! From a timetable to stages: where pointwise work goes, and whether chunks can do all that they are
 //! asked to.
 
-use super::Program;
 use super::assemble::{Source, recurrence_of};
 use super::classify::Kind;
 use super::groups::Group;
 use super::layout::{Content, Crossing, Layout, Part};
 use super::reading::{closure, readings};
+use super::replay::replay;
 use super::ring::{Ring, degrees};
 use super::timetable::Slot;
+use super::{Prepared, Program};
 use crate::lift;
 use sluice_ir::diagnostic::Diagnostic;
 use sluice_ir::staged::{Class, Form, From, Runs, Stage, StateLink};
@@ -27,6 +28,8 @@ pub(super) enum Retry {
     Apart(Refusal),
     /// These groups should run token by token.
     Steps(Refusal),
+    /// The program should be cut in this form.
+    Again(Box<Prepared>),
     /// Nothing helps.
     Refused(Box<Diagnostic>),
 }
@@ -166,18 +169,26 @@ impl Plan<'_> {
         (0..self.groups.len()).filter(holds).collect()
     }
 
-    /// Who must give way for a matrix that would cross.
+    /// Who must give way for a matrix that would cross. A token loop runs a second time only if nothing
+    /// else helps.
     fn crossing(&self, crossing: &Crossing) -> Retry {
         let diagnostic = Box::new(self.program.matrix_needed(crossing.node));
         let holders = &self.program.reads[crossing.node.0].states;
+        let again = || replay(self.program, self.groups, &self.parts, crossing.node).map(Box::new);
+        let in_chunks = |g: &usize| self.kinds[*g].0 == Form::Chunks;
+        if self.groups_in(holders).iter().all(in_chunks)
+            && let Some(again) = again()
+        {
+            return Retry::Again(again);
+        }
         for states in [holders, &self.parts[crossing.part].states] {
             let mut groups = self.groups_in(states);
-            groups.retain(|g| self.kinds[*g].0 == Form::Chunks);
+            groups.retain(in_chunks);
             if !groups.is_empty() {
                 return Retry::Steps(Refusal { groups, diagnostic });
             }
         }
-        Retry::Refused(diagnostic)
+        again().map_or(Retry::Refused(diagnostic), Retry::Again)
     }
 
     /// Takes pointwise results from the first part whose chunks cannot make them; whether there was one.

@@ -97,17 +97,20 @@ fn wait_for_readers(program: &Program, groups: &mut [Group]) {
     for node in &recurrence.nodes {
         let operands = node.op.operands();
         for matrix in operands.iter().filter(|o| recurrence.node(**o).dims.len() > 1) {
-            let readers: BTreeSet<StateId> = operands
-                .iter()
-                .filter(|o| *o != matrix)
-                .flat_map(|o| program.reads[o.0].states.iter().copied())
-                .collect();
+            let (mut now, mut last) = (BTreeSet::new(), BTreeSet::new());
+            for reader in operands.iter().filter(|o| *o != matrix) {
+                now.extend(&program.reads[reader.0].states);
+                last.extend(&program.reads[reader.0].finals);
+            }
             for held in groups_of(groups, &program.reads[matrix.0].states) {
-                for reader in groups_of(groups, &readers) {
+                let readers = groups_of(groups, &now).into_iter().map(|g| (g, false));
+                let readers =
+                    readers.chain(groups_of(groups, &last).into_iter().map(|g| (g, true)));
+                for (reader, ended) in readers {
                     if reader == held || needs_group(groups, reader, held) {
                         continue;
                     }
-                    match groups[held].order == groups[reader].order {
+                    match !ended && groups[held].order == groups[reader].order {
                         true => groups[held].beside.insert(reader),
                         false => groups[held].before.insert(reader),
                     };
@@ -124,7 +127,7 @@ pub(super) fn groups_of(groups: &[Group], states: &BTreeSet<StateId>) -> Vec<usi
 }
 
 /// Whether a group needs another one, itself or through others.
-fn needs_group(groups: &[Group], group: usize, wanted: usize) -> bool {
+pub(super) fn needs_group(groups: &[Group], group: usize, wanted: usize) -> bool {
     let Group { beside, before, .. } = &groups[group];
     beside.iter().chain(before).any(|g| *g == wanted || needs_group(groups, *g, wanted))
 }

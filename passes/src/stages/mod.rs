@@ -15,6 +15,7 @@ mod groups;
 mod layout;
 mod program;
 mod reading;
+mod replay;
 mod rewrite;
 pub(crate) mod ring;
 mod timetable;
@@ -25,19 +26,10 @@ use distribute::distribute;
 use groups::Group;
 use program::{Prepared, Program};
 use sluice_ir::diagnostic::Diagnostic;
-use sluice_ir::staged::{Form, Staged};
+use sluice_ir::staged::{Form, Stage, Staged};
 use sluice_ir::step::Recurrence;
 use std::collections::{BTreeMap, BTreeSet};
 use timetable::timetable;
-
-/// Which histories may share a stage.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Grouping {
-    /// All that can pass over the tokens together.
-    Joint,
-    /// Each has a stage of its own.
-    Single,
-}
 
 /// The stages of a checked recurrence. Extents not fixed by the program are in `extents` by name.
 ///
@@ -50,21 +42,51 @@ pub fn stages(
     recurrence: &Recurrence,
     extents: &BTreeMap<String, usize>,
 ) -> Result<Staged, Vec<Diagnostic>> {
-    stages_with(recurrence, extents, Grouping::Joint)
+    stages_apart(recurrence, extents, &BTreeSet::new())
 }
 
-/// The same, where histories may be asked to have a stage each.
+/// The same, where some states, named as stages name them, share no stage with others when they run in
+/// chunks, but for those that they need at every step.
 ///
 /// # Errors
 /// As for [`stages`].
-pub fn stages_with(
+pub fn stages_apart(
     recurrence: &Recurrence,
     extents: &BTreeMap<String, usize>,
-    mut grouping: Grouping,
+    apart: &BTreeSet<String>,
 ) -> Result<Staged, Vec<Diagnostic>> {
     crate::lift::sizes(recurrence, extents)?;
-    let (prepared, classes) = prepare(recurrence, extents);
-    let program = &Program::new(&prepared, extents);
+    let (mut prepared, mut known) = prepare(recurrence, extents);
+    let stages = loop {
+        match cut(&prepared, known, extents, apart)? {
+            Cut::Stages(stages) => break stages,
+            Cut::Again(next) => prepared = *next,
+        }
+        let program = &Program::new(&prepared, extents);
+        known = classes(program, &groups::groups(program));
+    };
+    Ok(Staged {
+        name: recurrence.name.clone(),
+        outputs: recurrence.outputs.iter().map(|o| o.name.clone()).collect(),
+        states: recurrence.states.iter().map(|s| s.name.clone()).collect(),
+        stages,
+    })
+}
+
+/// What came of cutting a program.
+enum Cut {
+    Stages(Vec<Stage>),
+    /// The program should be cut in this form.
+    Again(Box<Prepared>),
+}
+
+fn cut(
+    prepared: &Prepared,
+    classes: Vec<Result<Kind, Diagnostic>>,
+    extents: &BTreeMap<String, usize>,
+    apart: &BTreeSet<String>,
+) -> Result<Cut, Vec<Diagnostic>> {
+    let program = &Program::new(prepared, extents);
     let groups = groups::groups(program);
     let mut kinds = Vec::new();
     let mut refused = Vec::new();
@@ -74,12 +96,22 @@ pub fn stages_with(
     if !refused.is_empty() {
         return Err(refused);
     }
-    let stages = loop {
+    let named = |group: &Group| {
+        let mut states = group.states.iter().map(|s| &program.recurrence.states[s.0].name);
+        states.any(|name| apart.contains(name))
+    };
+    let mut alone: Vec<bool> = groups.iter().map(named).collect();
+    loop {
         let chunks: Vec<bool> = kinds.iter().map(|kind| kind.0 == Form::Chunks).collect();
-        let slots = timetable(&groups, &chunks, grouping);
+        let slots = timetable(&groups, &chunks, &alone);
         match arrange(program, &groups, &kinds, &slots) {
-            Ok(stages) => break stages,
-            Err(Retry::Apart(_)) if grouping == Grouping::Joint => grouping = Grouping::Single,
+            Ok(stages) => return Ok(Cut::Stages(stages)),
+            Err(Retry::Again(next)) => return Ok(Cut::Again(next)),
+            Err(Retry::Apart(refusal))
+                if refusal.groups.iter().any(|g| chunks[*g] && !alone[*g]) =>
+            {
+                refusal.groups.iter().for_each(|g| alone[*g] = true);
+            }
             Err(Retry::Apart(refusal)) if !refusal.groups.iter().any(|g| chunks[*g]) => {
                 return Err(vec![*refusal.diagnostic]);
             }
@@ -90,13 +122,7 @@ pub fn stages_with(
             }
             Err(Retry::Refused(diagnostic)) => return Err(vec![*diagnostic]),
         }
-    };
-    Ok(Staged {
-        name: recurrence.name.clone(),
-        outputs: recurrence.outputs.iter().map(|o| o.name.clone()).collect(),
-        states: recurrence.states.iter().map(|s| s.name.clone()).collect(),
-        stages,
-    })
+    }
 }
 
 fn classes(program: &Program, groups: &[Group]) -> Vec<Result<Kind, Diagnostic>> {

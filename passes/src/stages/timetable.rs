@@ -1,6 +1,5 @@
 //! In which stages the groups of a program run: as few as possible.
 
-use super::Grouping;
 use super::groups::Group;
 use sluice_ir::step::Order;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -18,9 +17,9 @@ pub(super) struct Slot {
 
 /// The shortest list of stages for groups, some of which run in chunks.
 ///
-/// Each stage takes all groups of one order and form that are ready, or, if histories are to be alone,
-/// one that runs in chunks; the lists of such stages are searched by length.
-pub(super) fn timetable(groups: &[Group], chunks: &[bool], grouping: Grouping) -> Vec<Slot> {
+/// Each stage takes all groups of one order and form that are ready, or one that runs in chunks and is to
+/// be `alone`; the lists of such stages are searched by length.
+pub(super) fn timetable(groups: &[Group], chunks: &[bool], alone: &[bool]) -> Vec<Slot> {
     let all: BTreeSet<usize> = (0..groups.len()).collect();
     let mut seen: BTreeMap<BTreeSet<usize>, Vec<Slot>> = BTreeMap::new();
     let mut waiting = VecDeque::from([BTreeSet::new()]);
@@ -29,7 +28,7 @@ pub(super) fn timetable(groups: &[Group], chunks: &[bool], grouping: Grouping) -
         if done == all {
             break;
         }
-        for slot in next_slots(groups, chunks, grouping, &done) {
+        for slot in next_slots(groups, chunks, alone, &done) {
             let after: BTreeSet<usize> = done.iter().chain(&slot.groups).copied().collect();
             if !seen.contains_key(&after) {
                 let list = [seen[&done].clone(), vec![slot]].concat();
@@ -45,28 +44,27 @@ pub(super) fn timetable(groups: &[Group], chunks: &[bool], grouping: Grouping) -
 fn next_slots(
     groups: &[Group],
     chunks: &[bool],
-    grouping: Grouping,
+    alone: &[bool],
     done: &BTreeSet<usize>,
 ) -> Vec<Slot> {
+    let single = |g: usize| chunks[g] && alone[g];
+    let kind = |g: usize| (chunks[g], single(g), groups[g].order);
     let left = || (0..groups.len()).filter(|g| !done.contains(g));
-    let kinds: BTreeSet<(bool, Order)> = left().map(|g| (chunks[g], groups[g].order)).collect();
+    let kinds: BTreeSet<(bool, bool, Order)> = left().map(kind).collect();
     let mut slots = Vec::new();
-    for (in_chunks, order) in kinds {
-        let alone = in_chunks && grouping == Grouping::Single;
+    for (in_chunks, by_itself, order) in kinds {
         let mut ready: Vec<usize> = Vec::new();
         // Groups that wait beside each other follow in later rounds.
         while let Some(next) = left().find(|g| {
             let group = &groups[*g];
-            let present = |other: &usize| done.contains(other) || (!alone && ready.contains(other));
-            (chunks[*g], group.order) == (in_chunks, order)
+            let present = |other: &usize| done.contains(other) || ready.contains(other);
+            kind(*g) == (in_chunks, by_itself, order)
                 && !ready.contains(g)
+                && !(by_itself && !ready.is_empty())
                 && group.before.iter().all(|other| done.contains(other))
                 && group.beside.iter().all(present)
         }) {
             ready.push(next);
-        }
-        if alone {
-            ready.truncate(1);
         }
         if !ready.is_empty() {
             slots.push(Slot { groups: ready, order, chunks: in_chunks });

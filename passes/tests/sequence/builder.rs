@@ -203,6 +203,12 @@ impl Step {
         self.recurrence.outputs.push(output);
     }
 
+    /// A program whose updates need not be affine.
+    pub(crate) fn finish_sequential(mut self) -> Recurrence {
+        self.recurrence.sequential = true;
+        self.finish()
+    }
+
     pub(crate) fn finish(self) -> Recurrence {
         check(&self.recurrence).expect("the program is legal");
         self.recurrence

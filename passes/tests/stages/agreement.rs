@@ -1,13 +1,14 @@
 //! Every program gives the same in stages as as a whole.
 
 use crate::random::Random;
-use crate::{gauges, programs};
+use crate::{gauges, programs, replays};
 use sluice_ir::diagnostic::Diagnostic;
 use sluice_ir::problem::{Array, Arrays, Problem};
 use sluice_ir::seq;
 use sluice_ir::staged::{self, Form, Stage, Staged};
 use sluice_ir::step::{self, DimId, Rate, Recurrence, Sharing};
-use sluice_passes::{Grouping, lift, stages_with};
+use sluice_passes::{lift, stages_apart};
+use std::collections::BTreeSet;
 
 /// Relative difference that f64 sums of these lengths may show.
 const TOLERANCE: f64 = 1e-12;
@@ -71,16 +72,27 @@ pub(crate) fn difference(found: &Arrays, reference: &Arrays) -> f64 {
     worst.fold(0.0, f64::max)
 }
 
-pub(crate) fn staged(recurrence: &Recurrence, grouping: Grouping) -> Staged {
+pub(crate) fn staged(recurrence: &Recurrence) -> Staged {
+    apart(recurrence, &BTreeSet::new())
+}
+
+/// The stages of a program where every history has its own.
+pub(crate) fn single(recurrence: &Recurrence) -> Staged {
+    let stages = staged(recurrence).stages;
+    let states = stages.iter().flat_map(|stage| &stage.recurrence.states);
+    apart(recurrence, &states.map(|state| state.name.clone()).collect())
+}
+
+pub(crate) fn apart(recurrence: &Recurrence, apart: &BTreeSet<String>) -> Staged {
     let name = &recurrence.name;
-    let staged = stages_with(recurrence, &problem().extents, grouping);
+    let staged = stages_apart(recurrence, &problem().extents, apart);
     let staged = staged.unwrap_or_else(|e| panic!("{name}: {e:?}"));
     staged::check(&staged).unwrap_or_else(|e| panic!("{name}: {e}\n{staged}"));
     staged
 }
 
 fn all() -> impl Iterator<Item = Recurrence> {
-    programs::all().into_iter().chain(gauges::all())
+    programs::all().into_iter().chain(gauges::all()).chain(replays::all())
 }
 
 #[test]
@@ -94,8 +106,7 @@ fn stages_agree_with_the_step() {
                 recurrence.states.iter().for_each(|s| drop(arrays.remove(&s.name)));
             }
             let reference = step::eval(&recurrence, &problem, &arrays);
-            for grouping in [Grouping::Joint, Grouping::Single] {
-                let staged = staged(&recurrence, grouping);
+            for staged in [staged(&recurrence), single(&recurrence)] {
                 let error = difference(&staged.eval(&problem, &arrays), &reference);
                 assert!(error <= TOLERANCE, "{}: {error:.1e}\n{staged}", recurrence.name);
             }
@@ -110,7 +121,7 @@ fn lifted_stages_agree_with_the_step() {
     for recurrence in all() {
         let arrays = arrays(&recurrence, &problem);
         let reference = step::eval(&recurrence, &problem, &arrays);
-        let staged = staged(&recurrence, Grouping::Joint);
+        let staged = staged(&recurrence);
         let mut engine = |index: usize, problem: &Problem, arrays: &Arrays| {
             let Stage { recurrence, form, .. } = &staged.stages[index];
             if *form != Form::Chunks {
@@ -131,7 +142,7 @@ fn lifted_stages_agree_with_the_step() {
 #[test]
 fn stages_are_repeatable() {
     for recurrence in all() {
-        let text = || staged(&recurrence, Grouping::Joint).to_string();
+        let text = || staged(&recurrence).to_string();
         assert_eq!(text(), text());
     }
 }

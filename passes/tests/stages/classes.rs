@@ -1,13 +1,13 @@
 //! Which stages a program has, of which class, and which programs are refused.
 
-use crate::agreement::{problem, staged};
+use crate::agreement::{apart, problem, single, staged};
 use crate::builder::Step;
 use crate::programs;
 use sluice_ir::diagnostic::{Code, Diagnostic};
 use sluice_ir::pointwise::{Binary, Unary};
 use sluice_ir::staged::{Form, Stage, Staged};
 use sluice_ir::step::{Init, NodeId, Op, Order, Recurrence, StateId};
-use sluice_passes::{Grouping, stages};
+use sluice_passes::stages;
 
 /// The stages of a program: the states that each carries, and its class.
 pub(crate) fn summary(staged: &Staged) -> Vec<String> {
@@ -23,7 +23,7 @@ pub(crate) fn summary(staged: &Staged) -> Vec<String> {
 }
 
 fn stages_of(recurrence: &Recurrence) -> Vec<String> {
-    summary(&staged(recurrence, Grouping::Joint))
+    summary(&staged(recurrence))
 }
 
 #[test]
@@ -32,14 +32,50 @@ fn histories_share_a_stage_where_they_can() {
     assert_eq!(stages_of(&programs::two_passes()), ["A B: chunks"]);
     assert_eq!(stages_of(&programs::read_by_a_later_one()), ["A B: chunks"]);
     assert_eq!(stages_of(&programs::sum_of_states()), ["A B: chunks"]);
-    let alone = summary(&staged(&programs::two_passes(), Grouping::Single));
+    let alone = summary(&single(&programs::two_passes()));
     assert_eq!(alone, ["A: chunks", "B: chunks"]);
+}
+
+/// Only the states that are named leave the stage that they share.
+#[test]
+fn histories_apart_leave_the_others_together() {
+    let mut p = Step::new("three");
+    let (q, k, v) = (p.token("q", "K"), p.token("k", "K"), p.token("v", "V"));
+    for name in ["A", "B", "C"] {
+        let state = p.state(name, "KV");
+        let write = p.outer(k, v);
+        let next = p.add(state, write);
+        let read = p.dot(q, next, "K");
+        p.update(name, next);
+        p.output(&format!("o{name}"), read);
+    }
+    let program = p.finish();
+    assert_eq!(stages_of(&program), ["A B C: chunks"]);
+    let alone = summary(&apart(&program, &["B".to_owned()].into()));
+    assert_eq!(alone, ["A C: chunks", "B: chunks"]);
+}
+
+/// A state before the step is read along a vector that needs the last value of another one.
+#[test]
+fn readers_made_of_last_states_come_first() {
+    let mut p = Step::new("late_reader");
+    let (q, k, v) = (p.token("q", "K"), p.token("k", "K"), p.token("v", "V"));
+    let (s, r) = (p.state("S", "KV"), p.state("R", "VK"));
+    let (write, other) = (p.outer(k, v), p.outer(v, k));
+    let (next_s, next_r) = (p.add(s, write), p.add(r, other));
+    let last = p.node(Op::Final(StateId(0)));
+    let reader = p.dot(q, last, "K");
+    let o = p.dot(reader, r, "V");
+    p.update("S", next_s);
+    p.update("R", next_r);
+    p.output("o", o);
+    assert_eq!(stages_of(&p.finish()), ["S: chunks", "R S_last: chunks"]);
 }
 
 #[test]
 fn one_stage_is_the_program_itself() {
     let program = programs::normalised();
-    let staged = staged(&program, Grouping::Joint);
+    let staged = staged(&program);
     assert_eq!(staged.stages[0].recurrence, program);
 }
 
@@ -83,7 +119,7 @@ fn orders_and_last_states_make_stages() {
 /// The exponent of a gate crosses rather than the gate, with the range that proves its sign.
 #[test]
 fn gates_cross_as_exponents() {
-    let staged = staged(&programs::stabilised(), Grouping::Joint);
+    let staged = staged(&programs::stabilised());
     let first = &staged.stages[0].recurrence;
     let logs = staged.stages[1].recurrence.inputs.iter();
     let logs = logs.filter(|i| first.outputs.iter().any(|o| o.name == i.name));
@@ -193,7 +229,7 @@ fn names_of_arrays_between_stages_clash_with_nothing() {
     program.nodes[next.0].name = Some("m".to_owned());
     program.inputs[1].name = "S_last".to_owned();
     program.states[0].init = Init::Value(f64::NEG_INFINITY);
-    let staged = staged(&program, Grouping::Joint);
+    let staged = staged(&program);
     assert_eq!(staged.stages[0].recurrence.outputs[0].name, "m_2", "{staged}");
     assert_eq!(staged.stages[2].recurrence.states[0].name, "S_last_1", "{staged}");
 }

@@ -7,7 +7,7 @@ use sluice_ir::pointwise::Unary;
 use sluice_ir::problem::{Array, Problem};
 use sluice_ir::staged::Runs;
 use sluice_ir::step::{self, NodeId, Op, Recurrence, StateId};
-use sluice_passes::{Grouping, stages};
+use sluice_passes::stages;
 
 /// `S' = f . S + outer(k, v)` with a factor in [-1, 1], read before and after the step, along both sides.
 fn signed(dims: &str) -> Recurrence {
@@ -137,7 +137,7 @@ pub(crate) fn all() -> Vec<Recurrence> {
 #[test]
 fn what_is_left_of_a_gauged_state_is_a_history() {
     for recurrence in all() {
-        let staged = staged(&recurrence, Grouping::Joint);
+        let staged = staged(&recurrence);
         let found = summary(&staged);
         assert!(found[0].ends_with(": elementwise"), "{found:?}");
         let histories =

@@ -10,3 +10,4 @@ mod agreement;
 mod classes;
 mod gauges;
 mod programs;
+mod replays;
