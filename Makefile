@@ -15,6 +15,10 @@ endif
 demo: setup
 	@scripts/demo
 
+# The fuzz targets are only checked, never linked here: any file stands for libFuzzer, which then need
+# not be compiled.
+UNLINKED := CUSTOM_LIBFUZZER_PATH=/dev/null
+
 # Format, lints, tests, documentation: what continuous integration runs.
 test: setup
 	cargo fmt --all --check
@@ -24,6 +28,8 @@ test: setup
 	else cargo test $(FLAGS) --no-fail-fast --lib --bins --tests; fi
 	cargo test --locked --doc -p sluice-ir -p sluice-dsl -p sluice-passes -p sluice-stdlib
 	RUSTDOCFLAGS="-D warnings" cargo doc $(FLAGS) --no-deps
+	cargo fmt --manifest-path fuzz/Cargo.toml --check
+	$(UNLINKED) cargo clippy --locked --manifest-path fuzz/Cargo.toml --all-targets -- -D warnings
 
 setup:
 	@scripts/setup
