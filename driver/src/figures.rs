@@ -1,7 +1,8 @@
 //! What a kernel costs, counted from its form.
 
+use crate::work::{Work, work};
 use serde::Serialize;
-use sluice_ir::kernel::{Kernel, Mma, ParamKind, Stmt, Unit};
+use sluice_ir::kernel::{Kernel, ParamKind, Stmt, Unit};
 use sluice_ir::target::Target;
 use std::fmt;
 
@@ -30,10 +31,12 @@ pub struct Figures {
     pub products: [usize; 2],
     /// Flops of those products for a token, on tensor cores and on ordinary units.
     pub product_flops: [f64; 2],
+    /// Flops of everything else for a token, a function of any kind counted as one.
+    pub other_flops: f64,
     /// Bytes of device memory read and written for a token; heads of a group share nothing.
     pub bytes: f64,
-    /// Nanoseconds for a token of one head when the target only moves those bytes, or only computes
-    /// those products: the larger of both.
+    /// Nanoseconds for a token of one head when the target only moves those bytes, or only does those
+    /// flops: the larger of both.
     pub floor: f64,
     /// Registers of a thread and bytes spilled to local memory, once there is machine code.
     pub assembled: Option<[usize; 2]>,
@@ -44,20 +47,20 @@ impl Figures {
     pub fn of(kernel: &Kernel, target: &Target) -> Figures {
         let shared = kernel.tiles.iter().filter(|tile| tile.shared().is_some()).count();
         let body: Vec<&Stmt> = kernel.roles.iter().flat_map(|role| &role.body).collect();
+        let works: Vec<Work> = body.iter().map(|stmt| work(kernel, stmt)).collect();
+        let for_a_token = |flops: usize| (flops * kernel.parts) as f64 / kernel.chunk as f64;
         let of_unit = |unit: Unit| {
-            let products = body.iter().filter_map(move |stmt| match stmt {
-                Stmt::Mma(mma) if mma.unit == unit => Some(flops(kernel, mma)),
-                _ => None,
-            });
-            let flops = products.clone().sum::<usize>() * kernel.parts;
-            (products.count(), flops as f64 / kernel.chunk as f64)
+            let products = works.iter().filter_map(|work| work.product);
+            let flops = products.filter(|p| p.0 == unit).map(|p| p.1);
+            (flops.clone().count(), for_a_token(flops.sum()))
         };
         let (tensor, scalar) = (of_unit(Unit::Tensor), of_unit(Unit::Scalar));
+        let other_flops = for_a_token(works.iter().map(|work| work.other).sum());
         let bytes = bytes_per_token(kernel);
         let rates = target.rates;
         let processors = target.processors as f64;
-        let computing =
-            tensor.1 / (rates.tensor * processors) + scalar.1 / (rates.scalar * processors);
+        let ordinary = (scalar.1 + other_flops) / rates.scalar;
+        let computing = (tensor.1 / rates.tensor).max(ordinary) / processors;
         Figures {
             entry: kernel.name.clone(),
             schedule: kernel.schedule.name(),
@@ -70,19 +73,12 @@ impl Figures {
             statements: body.len(),
             products: [tensor.0, scalar.0],
             product_flops: [tensor.1, scalar.1],
+            other_flops,
             bytes,
             floor: computing.max(bytes / rates.memory),
             assembled: None,
         }
     }
-}
-
-/// Multiplications and additions of a product, the skipped half of a triangle included.
-fn flops(kernel: &Kernel, mma: &Mma) -> usize {
-    let [blocks, rows, columns] = kernel.shape(mma.dst);
-    let [_, a_rows, a_columns] = kernel.shape(mma.a.view);
-    let inner = if mma.a.transposed { a_rows } else { a_columns };
-    2 * blocks * rows * columns * inner
 }
 
 /// Bytes of token params; states and the model's params do not grow with the sequence.
@@ -116,8 +112,12 @@ impl fmt::Display for Figures {
         )?;
         writeln!(
             f,
-            "  {} products on tensor cores ({:.0} flops a token), {} elsewhere ({:.0} flops a token)",
-            self.products[0], self.product_flops[0], self.products[1], self.product_flops[1]
+            "  {} products on tensor cores ({:.0} flops a token), {} elsewhere ({:.0}), other work {:.0}",
+            self.products[0],
+            self.product_flops[0],
+            self.products[1],
+            self.product_flops[1],
+            self.other_flops
         )?;
         write!(
             f,

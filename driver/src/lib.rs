@@ -27,6 +27,7 @@ pub mod summary;
 pub mod template;
 pub mod tool;
 pub mod verify;
+mod work;
 
 use extents::Extents;
 use kernels::Plan;

@@ -8,6 +8,7 @@ mod cli;
 mod embedding;
 mod error_index;
 mod errors;
+mod figures;
 mod generated;
 mod parts;
 mod snapshot;
@@ -27,6 +28,7 @@ fn main() -> ExitCode {
     trials.extend(assembly::trials());
     trials.extend(parts::trials());
     trials.extend(embedding::trials());
+    trials.extend(figures::trials());
     trials.extend(stages::trials());
     trials.extend(generated::trials());
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()

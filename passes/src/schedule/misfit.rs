@@ -1,6 +1,46 @@
 //! Which recurrences the step schedule has no place for: it keeps all matrices in one layout of columns.
 
-use sluice_ir::step::{DimId, Node, NodeId, Op, Recurrence, StateId};
+use sluice_ir::step::{DimId, InputId, Node, NodeId, Op, Recurrence, Reduction, StateId};
+
+/// How the step schedule computes an operation.
+pub(super) enum Way {
+    /// Loaded from an input.
+    Input(InputId),
+    /// A state before the step.
+    State(StateId),
+    /// A product, along a dimension.
+    Product([NodeId; 2], DimId),
+    /// A sum or maximum of a vector.
+    Reduction(Reduction, NodeId),
+    /// Element by element, of elements that stand where the result's stand.
+    Pointwise,
+}
+
+/// The way of an operation; none if elements of the result stand elsewhere than in the operand, or belong
+/// to no token.
+pub(super) fn way(op: &Op) -> Option<Way> {
+    match *op {
+        Op::Input(input) => Some(Way::Input(input)),
+        Op::State(state) => Some(Way::State(state)),
+        Op::Dot(a, b, dim) => Some(Way::Product([a, b], dim)),
+        Op::Reduce(reduction, a, _) => Some(Way::Reduction(reduction, a)),
+        Op::Const(_)
+        | Op::Extent(_)
+        | Op::Unary(..)
+        | Op::Binary(..)
+        | Op::Select(..)
+        | Op::Outer(..) => Some(Way::Pointwise),
+        Op::Final(_)
+        | Op::Index(_)
+        | Op::Table(_)
+        | Op::Reshape(..)
+        | Op::Concat(..)
+        | Op::Slice(..)
+        | Op::Push(..)
+        | Op::TopK(..)
+        | Op::Matrix(..) => None,
+    }
+}
 
 /// A node that does not fit the layout of columns, and what it is.
 pub(super) fn misfit(recurrence: &Recurrence) -> Option<(&Node, &'static str)> {
@@ -23,35 +63,10 @@ pub(super) fn misfit(recurrence: &Recurrence) -> Option<(&Node, &'static str)> {
         (_, Op::Dot(a, b, _)) if rank(*a) > 1 && rank(*b) > 1 => Some("a product of two matrices"),
         (_, Op::Reduce(_, a, _)) if rank(*a) > 1 => Some("a reduction of a matrix"),
         (_, Op::State(state)) if becomes_another(state) => Some("a state that becomes another one"),
-        (_, op) if moves(op) => Some("elements that move to other places"),
+        (_, op) if way(op).is_none() => Some("elements that move to other places"),
         _ => None,
     };
     let live = super::live(recurrence);
     let nodes = nodes.iter().zip(live).filter(|(_, live)| *live);
     nodes.map(|(node, _)| node).find_map(|node| fault(node).map(|reason| (node, reason)))
-}
-
-/// Whether elements of the result stand elsewhere than in the operand, or belong to no token.
-fn moves(op: &Op) -> bool {
-    match op {
-        Op::Final(_)
-        | Op::Index(_)
-        | Op::Table(_)
-        | Op::Reshape(..)
-        | Op::Concat(..)
-        | Op::Slice(..)
-        | Op::Push(..)
-        | Op::TopK(..)
-        | Op::Matrix(..) => true,
-        Op::Input(_)
-        | Op::State(_)
-        | Op::Const(_)
-        | Op::Extent(_)
-        | Op::Unary(..)
-        | Op::Binary(..)
-        | Op::Select(..)
-        | Op::Reduce(..)
-        | Op::Dot(..)
-        | Op::Outer(..) => false,
-    }
 }

@@ -9,7 +9,7 @@
 
 use super::Build;
 use super::draft::{Draft, Home, Shape};
-use super::misfit::misfit;
+use super::misfit::{Way, misfit, way};
 use super::params;
 use sluice_ir::diagnostic::{Code, Diagnostic};
 use sluice_ir::kernel::{
@@ -285,17 +285,12 @@ impl<'a> Lowering<'a> {
     fn compute(&mut self, id: NodeId, columns: bool) -> TileId {
         let node = self.recurrence.node(id);
         let name = node.name.clone().unwrap_or_else(|| "t".to_owned());
-        match node.op {
-            Op::Input(input) => self.input(input, columns),
-            Op::State(StateId(state)) => self.states[state],
-            Op::Dot(a, b, dim) => self.dot(id, [a, b], dim),
-            Op::Reduce(op, x, _) => self.reduce(id, op, x),
-            Op::Const(_)
-            | Op::Extent(_)
-            | Op::Unary(..)
-            | Op::Binary(..)
-            | Op::Select(..)
-            | Op::Outer(..) => {
+        match way(&node.op).expect("what moves elements is refused at first") {
+            Way::Input(input) => self.input(input, columns),
+            Way::State(StateId(state)) => self.states[state],
+            Way::Product(operands, dim) => self.dot(id, operands, dim),
+            Way::Reduction(op, x) => self.reduce(id, op, x),
+            Way::Pointwise => {
                 let mut args = Vec::new();
                 let expr = self.inlined(id, &node.dims, &mut args);
                 let dst = self.new_tile(&name, &node.dims, columns);
@@ -303,15 +298,6 @@ impl<'a> Lowering<'a> {
                 self.draft.map(view, expr, args);
                 dst
             }
-            Op::Final(_)
-            | Op::Index(_)
-            | Op::Table(_)
-            | Op::Reshape(..)
-            | Op::Concat(..)
-            | Op::Slice(..)
-            | Op::Push(..)
-            | Op::TopK(..)
-            | Op::Matrix(..) => unreachable!("refused at first"),
         }
     }
 
