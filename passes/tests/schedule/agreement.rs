@@ -1,12 +1,12 @@
 //! What the kernels of one token compute is what the definition says.
 
-use crate::builder::Program;
 use crate::programs;
+use crate::step_form::{self, Program};
 use sluice_ir::diagnostic::Code;
 use sluice_ir::dtype::Dtype;
 use sluice_ir::kernel::{self, Checked, Layout, Rounding, Schedule};
-use sluice_ir::problem::{Array, Arrays, Problem};
-use sluice_ir::step::{self, DimId, Rate, Sharing};
+use sluice_ir::problem::{Arrays, Problem};
+use sluice_ir::step;
 use sluice_ir::target::{TARGETS, Target};
 use sluice_passes::schedule::{self, Build, token_loop};
 
@@ -31,44 +31,8 @@ fn problem(program: &Program) -> Problem {
     problem
 }
 
-/// Numbers in (-1, 1), the same on every machine.
-fn noise(seed: usize, shape: &[usize]) -> Array {
-    let mut array = Array::zeros(shape);
-    let mut state = 0x9e37_79b9_7f4a_7c15u64 ^ ((seed as u64 + 1) << 20);
-    for x in &mut array.data {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        *x = 2.0 * ((state >> 11) as f64 / (1u64 << 53) as f64) - 1.0;
-    }
-    array
-}
-
 pub(crate) fn arrays(program: &Program, problem: &Problem, states: bool) -> Arrays {
-    let recurrence = &program.recurrence;
-    let sizes = |dims: &[DimId]| -> Vec<usize> {
-        dims.iter().map(|d| recurrence.size(*d, &program.extents).expect("a size")).collect()
-    };
-    let mut arrays = Arrays::new();
-    for (seed, input) in recurrence.inputs.iter().enumerate() {
-        let heads = match input.sharing {
-            Sharing::Head => problem.heads,
-            Sharing::Group => problem.groups,
-        };
-        let outer = match input.rate {
-            Rate::Token => vec![problem.tokens(), heads],
-            Rate::Model => vec![heads],
-        };
-        arrays.insert(input.name.clone(), noise(seed, &[outer, sizes(&input.dims)].concat()));
-    }
-    if states {
-        for (seed, state) in recurrence.states.iter().enumerate() {
-            let outer = vec![problem.sequences(), problem.heads];
-            let shape = [outer, sizes(&state.dims)].concat();
-            arrays.insert(state.name.clone(), noise(100 + seed, &shape));
-        }
-    }
-    arrays
+    step_form::arrays(&program.recurrence, problem, states.then_some([-1.0, 1.0]))
 }
 
 /// Every element within the tolerance of the definition's, infinities where it has them.

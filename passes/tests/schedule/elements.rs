@@ -1,7 +1,7 @@
 //! The elementwise scan against the definition: chunks, segments, lanes, rings, ragged lengths.
 
 use crate::agreement::{arrays, assert_agree, build};
-use crate::builder::{Program, Step};
+use crate::step_form::{Program, Step};
 use sluice_ir::kernel::{self, Checked, Rounding, Stmt, Walk};
 use sluice_ir::pointwise::{Binary, Unary};
 use sluice_ir::problem::Problem;
@@ -45,9 +45,9 @@ fn walks(kernel: &Checked) -> Vec<&Walk> {
 
 /// `h' = sigmoid(f) h + (1 - sigmoid(f)) x`, `y = sigmoid(r) h' + h`, with a reset where `f` is far below 0.
 fn gated(width: usize) -> Program {
-    let mut p = Step::new("E");
+    let mut p = Step::over("program", "E");
     let (x, f, r) = (p.token("x", "E"), p.token("f", "E"), p.token("r", "E"));
-    let h = p.state("h", "E", 0.0);
+    let h = p.state("h", "E");
     let gate = p.unary(Unary::Sigmoid, f);
     let one = p.number(1.0);
     let rest = p.sub(one, gate);
@@ -60,9 +60,9 @@ fn gated(width: usize) -> Program {
     let out = p.unary(Unary::Sigmoid, r);
     let out = p.mul(out, next);
     let out = p.add(out, h);
-    p.update(0, next);
+    p.update("h", next);
     p.output("y", out);
-    p.finish(&[("E", width)])
+    p.sized(&[("E", width)])
 }
 
 #[test]
@@ -77,9 +77,9 @@ fn gates_of_vectors_are_scanned_in_segments() {
 
 /// `h' = exp(-softplus(d) exp(A)) h + b softplus(d) x`, `y = c h' + s x`, over both indices of the state.
 fn selective(inner: usize, width: usize) -> Program {
-    let mut p = Step::new("NE");
+    let mut p = Step::over("program", "NE");
     let (x, d, b, c) = (p.token("x", "E"), p.token("d", "E"), p.token("b", "N"), p.token("c", "N"));
-    let (a, s, h) = (p.model("a", "NE"), p.model("s", "E"), p.state("h", "NE", 0.0));
+    let (a, s, h) = (p.model("a", "NE"), p.model("s", "E"), p.state("h", "NE"));
     let d = p.unary(Unary::Softplus, d);
     let rate = p.exp(a);
     let rate = p.unary(Unary::Neg, rate);
@@ -92,9 +92,9 @@ fn selective(inner: usize, width: usize) -> Program {
     let read = p.dot(c, next, "N");
     let skip = p.mul(s, x);
     let y = p.add(read, skip);
-    p.update(0, next);
+    p.update("h", next);
     p.output("y", y);
-    p.finish(&[("N", inner), ("E", width)])
+    p.sized(&[("N", inner), ("E", width)])
 }
 
 #[test]
@@ -110,11 +110,11 @@ fn gates_of_matrices_are_walked_by_lanes() {
 /// A running maximum and a running log-sum-exp, and sums relative to the first of them.
 #[test]
 fn other_rings_and_what_reads_them() {
-    let mut p = Step::new("E");
+    let mut p = Step::over("program", "E");
     let (k, v, w) = (p.token("k", "E"), p.token("v", "E"), p.model("w", "E"));
-    let top = p.state("top", "E", f64::NEG_INFINITY);
-    let total = p.state("total", "E", f64::NEG_INFINITY);
-    let (a, b) = (p.state("a", "E", 0.0), p.state("b", "E", 0.0));
+    let top = p.state_from("top", "E", f64::NEG_INFINITY);
+    let total = p.state_from("total", "E", f64::NEG_INFINITY);
+    let (a, b) = (p.state("a", "E"), p.state("b", "E"));
     let faded = p.sub(top, w);
     let highest = p.binary(Binary::Max, faded, k);
     let all = p.binary(Binary::LogAddExp, total, k);
@@ -126,11 +126,11 @@ fn other_rings_and_what_reads_them() {
     let b = p.add(kept, now);
     let mean = p.binary(Binary::Div, a, b);
     let out = p.add(mean, all);
-    for (state, node) in [highest, all, a, b].into_iter().enumerate() {
+    for (state, node) in [("top", highest), ("total", all), ("a", a), ("b", b)] {
         p.update(state, node);
     }
     p.output("o", out);
-    let kernel = assert_means(&p.finish(&[("E", 40)]), "rings");
+    let kernel = assert_means(&p.sized(&[("E", 40)]), "rings");
     let sizes: Vec<usize> = walks(&kernel).iter().map(|walk| walk.states.len()).collect();
     assert_eq!(sizes, [1, 1, 2], "{}", *kernel);
     assert!(walks(&kernel).iter().all(|walk| walk.segments.is_some()), "{}", *kernel);
@@ -140,10 +140,10 @@ fn other_rings_and_what_reads_them() {
 /// sums before and after the states.
 #[test]
 fn mixed_scalar_and_free_states() {
-    let mut p = Step::new("EF");
+    let mut p = Step::over("program", "EF");
     let (x, t, m) = (p.token("x", "E"), p.token("t", "E"), p.model("m", "EF"));
-    let (re, im) = (p.state("re", "E", 0.0), p.state("im", "E", 1.0));
-    let (count, soft) = (p.state("count", "", 0.0), p.state("soft", "E", 0.5));
+    let (re, im) = (p.state("re", "E"), p.state_from("im", "E", 1.0));
+    let (count, soft) = (p.state("count", ""), p.state_from("soft", "E", 0.5));
     let (c, s) = (p.unary(Unary::Cos, t), p.unary(Unary::Sin, t));
     let (cr, si) = (p.mul(c, re), p.mul(s, im));
     let turned = p.sub(cr, si);
@@ -157,12 +157,13 @@ fn mixed_scalar_and_free_states() {
     let all = p.add(next_re, next_soft);
     let y = p.dot(all, m, "E");
     let z = p.mul(next_im, next_count);
-    for (state, node) in [next_re, next_im, next_count, next_soft].into_iter().enumerate() {
+    let updates = [("re", next_re), ("im", next_im), ("count", next_count), ("soft", next_soft)];
+    for (state, node) in updates {
         p.update(state, node);
     }
     p.output("y", y);
     p.output("z", z);
-    let kernel = assert_means(&p.finish(&[("E", 24), ("F", 10)]), "mixed");
+    let kernel = assert_means(&p.sized(&[("E", 24), ("F", 10)]), "mixed");
     assert_eq!(kernel.parts, 1, "{}", *kernel);
     let segments = walks(&kernel).into_iter().map(|walk| walk.segments.is_some());
     assert_eq!(segments.filter(|s| *s).count(), 2, "{}", *kernel);
@@ -170,12 +171,12 @@ fn mixed_scalar_and_free_states() {
 
 #[test]
 fn states_that_mix_their_elements_are_refused() {
-    let mut p = Step::new("E");
-    let (x, s) = (p.token("x", "E"), p.state("s", "E", 0.0));
+    let mut p = Step::over("program", "E");
+    let (x, s) = (p.token("x", "E"), p.state("s", "E"));
     let total = p.dot(s, x, "E");
     let next = p.mul(total, x);
-    p.update(0, next);
-    let program = p.finish(&[("E", 4)]);
+    p.update("s", next);
+    let program = p.sized(&[("E", 4)]);
     let refusal = elements(&program.recurrence).expect_err("a sum over elements");
     assert!(refusal.message.contains("`s`"), "{}", refusal.message);
 }

@@ -1,8 +1,11 @@
 //! Schedules of one token against the definition: every operation of the step form, whatever its
 //! shapes, whole and cut into parts.
 
+#[allow(dead_code, unused_imports, reason = "each test binary uses some of it")]
+#[path = "../step_form/mod.rs"]
+mod step_form;
+
 mod agreement;
-mod builder;
 mod elements;
 mod programs;
 mod structure;

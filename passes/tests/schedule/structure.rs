@@ -1,8 +1,8 @@
 //! What a token costs: barriers, parts, tiles, and work that is done once.
 
 use crate::agreement::{build, looped};
-use crate::builder::{Program, Step};
 use crate::programs;
+use crate::step_form::{Program, Step};
 use sluice_ir::diagnostic::Code;
 use sluice_ir::kernel::{Checked, Expr, Stmt, Sync};
 use sluice_ir::target::{TARGETS, Target};
@@ -39,9 +39,9 @@ fn channels_that_do_not_mix_are_cut_into_parts() {
 
 /// `h' = exp(d A) h + d x b`, `y = c h' + s x`: a state for each channel, as in most diagonal programs.
 fn channels() -> Program {
-    let mut p = Step::new("ND");
+    let mut p = Step::over("program", "ND");
     let (x, d, b, c) = (p.token("x", "D"), p.token("d", "D"), p.token("b", "N"), p.token("c", "N"));
-    let (a, s, h) = (p.model("a", "ND"), p.model("s", "D"), p.state("h", "ND", 0.0));
+    let (a, s, h) = (p.model("a", "ND"), p.model("s", "D"), p.state("h", "ND"));
     let rate = p.exp(a);
     let exponent = p.mul(rate, d);
     let decay = p.exp(exponent);
@@ -52,9 +52,9 @@ fn channels() -> Program {
     let read = p.dot(c, next, "N");
     let skip = p.mul(s, x);
     let y = p.add(read, skip);
-    p.update(0, next);
+    p.update("h", next);
     p.output("y", y);
-    p.finish(&[("N", 16), ("D", 1536)])
+    p.sized(&[("N", 16), ("D", 1536)])
 }
 
 #[test]

@@ -1,13 +1,13 @@
 //! Lifted and chunked terms give what the step gives.
 
-use crate::programs;
-use crate::random::Random;
+use crate::step_form::Random;
+use crate::{programs, step_form};
 use sluice_ir::diagnostic::{Code, Diagnostic};
 use sluice_ir::dtype::Dtype;
 use sluice_ir::kernel::{self, Checked, Rounding};
 use sluice_ir::problem::{Array, Arrays, Problem};
 use sluice_ir::seq::{self, Array3, LeafKind, Mask, Seq, Source, Term, Values};
-use sluice_ir::step::{self, Init, Order, Rate, Recurrence, Sharing};
+use sluice_ir::step::{self, Init, Order, Recurrence};
 use sluice_ir::target::{TARGETS, Target};
 use sluice_passes::schedule::{Build, fused_scan};
 use sluice_passes::{ChunkOptions, Chunked, Stop, chunk, lift};
@@ -32,40 +32,9 @@ pub(crate) fn problem() -> Problem {
     problem
 }
 
-/// Random inputs within their ranges, with resets, and random initial states.
+/// Random inputs and initial states; a state of its own sign keeps denominators away from 0.
 pub(crate) fn inputs(recurrence: &Recurrence, problem: &Problem) -> Arrays {
-    let mut random = Random::new(&recurrence.name);
-    let mut arrays = Arrays::new();
-    let extents = |dims: &[step::DimId]| -> Vec<usize> {
-        let size = |d: &step::DimId| recurrence.size(*d, &problem.extents);
-        dims.iter().map(|d| size(d).expect("every dimension has a size")).collect()
-    };
-    for input in &recurrence.inputs {
-        let heads = match input.sharing {
-            Sharing::Head => problem.heads,
-            Sharing::Group => problem.groups,
-        };
-        let outer = match input.rate {
-            Rate::Token => vec![problem.tokens(), heads],
-            Rate::Model => vec![heads],
-        };
-        let mut array = Array::zeros(&[outer, extents(&input.dims)].concat());
-        let (lo, hi) = (input.range.lo.max(-1.0), input.range.hi.min(1.0));
-        let resets = input.range.lo == f64::NEG_INFINITY && input.range.hi == 0.0;
-        for x in &mut array.data {
-            let reset = resets && random.unit() < 0.15;
-            *x = if reset { f64::NEG_INFINITY } else { random.between(lo, hi) };
-        }
-        arrays.insert(input.name.clone(), array);
-    }
-    for state in &recurrence.states {
-        let outer = vec![problem.sequences(), problem.heads];
-        let mut array = Array::zeros(&[outer, extents(&state.dims)].concat());
-        // A state of its own sign keeps denominators away from 0.
-        array.data.iter_mut().for_each(|x| *x = random.between(0.0, 1.0));
-        arrays.insert(state.name.clone(), array);
-    }
-    arrays
+    step_form::arrays(recurrence, problem, Some([0.0, 1.0]))
 }
 
 /// Root-mean-square difference over root-mean-square of the reference, the worst of all arrays.

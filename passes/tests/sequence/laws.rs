@@ -1,7 +1,7 @@
 //! Every law on random arrays: both sides are equal, for several sizes and rows per step, and are
 //! not where a guard that says "zero" is broken on purpose.
 
-use crate::random::Random;
+use crate::step_form::Random;
 use egg::{ENodeOrVar, Id, Language, Pattern, RecExpr};
 use sluice_ir::pointwise::Interval;
 use sluice_ir::seq::{

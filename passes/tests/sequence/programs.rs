@@ -1,6 +1,6 @@
 //! Programs of the normal form in step form.
 
-use crate::builder::Step;
+use crate::step_form::Step;
 use crate::{readouts, tensors};
 use sluice_ir::pointwise::{Binary, Unary};
 use sluice_ir::step::{NodeId, Op, Recurrence, Reduction};
@@ -50,7 +50,7 @@ fn gated(dims: &'static str) -> impl Fn(&mut Step, NodeId) -> NodeId {
 fn read_before_with_bonus() -> Recurrence {
     let mut p = Step::new("read before with bonus");
     let [q, k, v] = [p.token("q", "K"), p.token("k", "K"), p.token("v", "V")];
-    let (g, u) = (p.gate("g", "K"), p.model("u", "K", [-1.0, 1.0]));
+    let (g, u) = (p.gate("g", "K"), p.ranged_model("u", "K", [-1.0, 1.0]));
     let s = p.state("S", "KV");
     let d = p.decayed(g, s);
     let write = p.outer(k, v);
@@ -263,12 +263,13 @@ fn two_passes_with_softmax() -> Recurrence {
 fn selective() -> Recurrence {
     let mut p = Step::new("selective");
     let c = p.token("c", "K");
-    p.shared_by_group();
+    p.by_group();
     let b = p.token("b", "K");
-    p.shared_by_group();
+    p.by_group();
     let (x, raw) = (p.token("x", "V"), p.token("dt", ""));
-    let (bias, log_rate) = (p.model("bias", "", [-1.0, 1.0]), p.model("log_rate", "", [-1.0, 1.0]));
-    let skip = p.model("skip", "", [-1.0, 1.0]);
+    let (bias, log_rate) =
+        (p.ranged_model("bias", "", [-1.0, 1.0]), p.ranged_model("log_rate", "", [-1.0, 1.0]));
+    let skip = p.ranged_model("skip", "", [-1.0, 1.0]);
     let s = p.state("S", "KV");
     let biased = p.add(raw, bias);
     let dt = p.unary(Unary::Softplus, biased);
@@ -312,7 +313,7 @@ fn factors() -> Recurrence {
     let mut p = Step::new("factors");
     let [q, k, v] = [p.token("q", "K"), p.token("k", "K"), p.token("v", "V")];
     let (f, x) = (p.ranged("f", "K", [0.0, 1.0]), p.token("x", ""));
-    let gamma = p.model("gamma", "", [0.5, 1.0]);
+    let gamma = p.ranged_model("gamma", "", [0.5, 1.0]);
     let s = p.state("S", "KV");
     let half = p.number(0.5);
     let soft = p.unary(Unary::Sigmoid, x);
@@ -332,7 +333,7 @@ fn factors() -> Recurrence {
 fn feature_map() -> Recurrence {
     let mut p = Step::new("feature map");
     let [x, y, v] = [p.token("x", "K"), p.token("y", "K"), p.token("v", "V")];
-    let w = p.model("w", "MK", [-1.0, 1.0]);
+    let w = p.ranged_model("w", "MK", [-1.0, 1.0]);
     let g = p.gate("g", "");
     let s = p.state("S", "MV");
     let map = |p: &mut Step, x: NodeId| {

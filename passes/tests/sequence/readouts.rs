@@ -1,7 +1,7 @@
 //! Programs with the maps that surround a state in practice: norms of what is read, features that sum
 //! over themselves, residual networks before the state.
 
-use crate::builder::Step;
+use crate::step_form::Step;
 use sluice_ir::pointwise::{Binary, Unary};
 use sluice_ir::step::{NodeId, Op, Recurrence, Reduction};
 
@@ -35,7 +35,7 @@ fn normed_read() -> Recurrence {
     let mut p = Step::new("normed read");
     let [q, k, v] = [p.token("q", "K"), p.token("k", "K"), p.token("v", "V")];
     let g = p.gate("g", "");
-    let (weight, gate) = (p.model("weight", "V", [-1.0, 1.0]), p.token("z", "V"));
+    let (weight, gate) = (p.ranged_model("weight", "V", [-1.0, 1.0]), p.token("z", "V"));
     let s = p.state("S", "KV");
     let d = p.decayed(g, s);
     let write = p.outer(k, v);
@@ -82,7 +82,7 @@ fn residual_features() -> Recurrence {
     let mut p = Step::new("residual features");
     let [x, y, v] = [p.token("x", "K"), p.token("y", "K"), p.token("v", "V")];
     let [down, up] =
-        [("down", "KM"), ("up", "MK")].map(|(name, dims)| p.model(name, dims, [-1.0, 1.0]));
+        [("down", "KM"), ("up", "MK")].map(|(name, dims)| p.ranged_model(name, dims, [-1.0, 1.0]));
     let s = p.state("S", "KV");
     let map = |p: &mut Step, x: NodeId| {
         let inner = p.dot(x, down, "K");

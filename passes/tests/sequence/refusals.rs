@@ -1,7 +1,7 @@
 //! Programs without a chunked form are refused at the sub-term to blame.
 
 use crate::agreement::{options, problem};
-use crate::builder::Step;
+use crate::step_form::Step;
 use sluice_ir::diagnostic::{Code, Diagnostic};
 use sluice_ir::pointwise::Unary;
 use sluice_ir::step::{DimId, Formula, NodeId, Recurrence};

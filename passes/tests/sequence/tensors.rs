@@ -1,6 +1,6 @@
 //! Programs with constants, computed features, several rows a token and learned initial states.
 
-use crate::builder::Step;
+use crate::step_form::Step;
 use sluice_ir::pointwise::Unary;
 use sluice_ir::step::{DimId, Formula, NodeId, Op, Recurrence, Reduction};
 
@@ -54,7 +54,8 @@ fn learned_start() -> Recurrence {
     let [q, k] = [p.token("q", "K"), p.token("k", "K")];
     let v = p.ranged("v", "V", [-0.5, 0.5]);
     let (g, beta) = (p.gate("g", "V"), p.ranged("beta", "", [0.0, 1.0]));
-    let [first, first_z] = [("S0", "KV"), ("z0", "K")].map(|(n, d)| p.model(n, d, [-1.0, 1.0]));
+    let [first, first_z] =
+        [("S0", "KV"), ("z0", "K")].map(|(n, d)| p.ranged_model(n, d, [-1.0, 1.0]));
     let (s, z) = (p.state("S", "KV"), p.state("z", "K"));
     p.learned("S", first);
     p.learned("z", first_z);
@@ -98,7 +99,7 @@ fn matrices_of_a_token() -> Recurrence {
     let mut p = Step::new("matrices of a token");
     let [q, keys, values] = [p.token("q", "K"), p.token("keys", "MK"), p.token("values", "MV")];
     let g = p.gate("g", "K");
-    let weights = p.model("weights", "MK", [-1.0, 1.0]);
+    let weights = p.ranged_model("weights", "MK", [-1.0, 1.0]);
     let s = p.state("S", "KV");
     let d = p.decayed(g, s);
     let write = p.dot(keys, values, "M");
@@ -205,7 +206,7 @@ fn dense_channels() -> Recurrence {
     let mut p = Step::new("dense channels");
     p.computed_dim("J", *size_of(0));
     let (u, w) = (p.token("u", "V"), p.token("w", "V"));
-    let c = p.model("c", "K", [-1.0, 1.0]);
+    let c = p.ranged_model("c", "K", [-1.0, 1.0]);
     let s = p.state("X", "KV");
     let a = bounded_matrix(&mut p, "J", "K");
     let moved = p.dot(a, s, "K");
@@ -217,7 +218,7 @@ fn dense_channels() -> Recurrence {
     let next = p.add(next, w);
     let o = p.dot(c, next, "K");
     let before = p.dot(c, s, "K");
-    let each = p.model("each", "KV", [-1.0, 1.0]);
+    let each = p.ranged_model("each", "KV", [-1.0, 1.0]);
     let weighted = p.mul(each, next);
     let total = p.reduce(Reduction::Sum, weighted, "K");
     p.update("X", next);
@@ -232,7 +233,7 @@ fn dense_memory() -> Recurrence {
     let mut p = Step::new("dense memory");
     p.computed_dim("J", *size_of(0));
     let (u, q) = (p.token("u", ""), p.token("q", "K"));
-    let w = p.model("w", "MK", [-1.0, 1.0]);
+    let w = p.ranged_model("w", "MK", [-1.0, 1.0]);
     let m = p.state("m", "K");
     let a = bounded_matrix(&mut p, "K", "J");
     let renamed = p.reshape(m, "J");

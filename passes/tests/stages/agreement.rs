@@ -1,12 +1,11 @@
 //! Every program gives the same in stages as as a whole.
 
-use crate::random::Random;
-use crate::{gauges, programs, replays};
+use crate::{gauges, programs, replays, step_form};
 use sluice_ir::diagnostic::Diagnostic;
-use sluice_ir::problem::{Array, Arrays, Problem};
+use sluice_ir::problem::{Arrays, Problem};
 use sluice_ir::seq;
 use sluice_ir::staged::{self, Form, Stage, Staged};
-use sluice_ir::step::{self, DimId, Rate, Recurrence, Sharing};
+use sluice_ir::step::{self, Recurrence};
 use sluice_passes::{lift, stages_apart};
 use std::collections::BTreeSet;
 
@@ -21,38 +20,9 @@ pub(crate) fn problem() -> Problem {
     problem
 }
 
-/// Random inputs within their ranges, with resets, and random initial states.
+/// Random inputs and initial states.
 pub(crate) fn arrays(recurrence: &Recurrence, problem: &Problem) -> Arrays {
-    let mut random = Random::new(&recurrence.name);
-    let sizes = |dims: &[DimId]| -> Vec<usize> {
-        dims.iter().map(|d| problem.extents[&recurrence.dims[d.0].name]).collect()
-    };
-    let mut arrays = Arrays::new();
-    for input in &recurrence.inputs {
-        let rows = match input.sharing {
-            Sharing::Head => problem.heads,
-            Sharing::Group => problem.groups,
-        };
-        let outer = match input.rate {
-            Rate::Token => vec![problem.tokens(), rows],
-            Rate::Model => vec![rows],
-        };
-        let mut array = Array::zeros(&[outer, sizes(&input.dims)].concat());
-        let (lo, hi) = (input.range.lo.max(-1.0), input.range.hi.min(1.0));
-        let resets = input.range.lo == f64::NEG_INFINITY && input.range.hi == 0.0;
-        for x in &mut array.data {
-            let reset = resets && random.unit() < 0.1;
-            *x = if reset { f64::NEG_INFINITY } else { random.between(lo, hi) };
-        }
-        arrays.insert(input.name.clone(), array);
-    }
-    for state in &recurrence.states {
-        let outer = vec![problem.sequences(), problem.heads];
-        let mut array = Array::zeros(&[outer, sizes(&state.dims)].concat());
-        array.data.iter_mut().for_each(|x| *x = random.between(0.1, 1.0));
-        arrays.insert(state.name.clone(), array);
-    }
-    arrays
+    step_form::arrays(recurrence, problem, Some([0.1, 1.0]))
 }
 
 /// The largest difference over the largest value, of the worst array.

@@ -1,8 +1,8 @@
 //! Which stages a program has, of which class, and which programs are refused.
 
 use crate::agreement::{apart, problem, single, staged};
-use crate::builder::Step;
 use crate::programs;
+use crate::step_form::Step;
 use sluice_ir::diagnostic::{Code, Diagnostic};
 use sluice_ir::pointwise::{Binary, Unary};
 use sluice_ir::staged::{Form, Stage, Staged};

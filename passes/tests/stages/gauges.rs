@@ -1,8 +1,8 @@
 //! Decays that may be negative or complex: stages that take signs and rotations apart.
 
 use crate::agreement::staged;
-use crate::builder::Step;
 use crate::classes::summary;
+use crate::step_form::Step;
 use sluice_ir::pointwise::Unary;
 use sluice_ir::problem::{Array, Problem};
 use sluice_ir::staged::Runs;
@@ -103,7 +103,8 @@ fn turned_real() -> Recurrence {
 fn turned_columns() -> Recurrence {
     let mut p = Step::new("turned_columns");
     let (q, k, v) = (p.token("q", "K"), p.token("k", "K"), p.token("v", "V"));
-    let (theta, f) = (p.model("theta", "V", [-4.0, 4.0]), p.model("f", "", [0.0, 1.0]));
+    let (theta, f) =
+        (p.ranged_model("theta", "V", [-4.0, 4.0]), p.ranged_model("f", "", [0.0, 1.0]));
     let [x, y] = [p.state("S_re", "KV"), p.state("S_im", "KV")];
     let (a, b) = (p.unary(Unary::Cos, theta), p.unary(Unary::Sin, theta));
     let [d_re, d_im] = complex_product(&mut p, [a, b], [x, y]);
@@ -157,7 +158,7 @@ fn long(tokens: usize) -> Problem {
 fn parity_stays_exact() {
     const TOKENS: usize = 100_000;
     let mut p = Step::new("parity");
-    let (q, f) = (p.model("q", "K", [0.0, 1.0]), p.ranged("f", "", [-1.0, 1.0]));
+    let (q, f) = (p.ranged_model("q", "K", [0.0, 1.0]), p.ranged("f", "", [-1.0, 1.0]));
     let s = p.state("S", "KV");
     let next = p.mul(f, s);
     let o = p.dot(q, next, "K");
@@ -183,7 +184,7 @@ fn parity_stays_exact() {
 fn counting_modulo_three_does_not_drift() {
     const TOKENS: usize = 100_000;
     let mut p = Step::new("modulo_three");
-    let (q, theta) = (p.model("q", "K", [0.0, 1.0]), p.token("theta", ""));
+    let (q, theta) = (p.ranged_model("q", "K", [0.0, 1.0]), p.token("theta", ""));
     let [x, y] = [p.state("S_re", "KV"), p.state("S_im", "KV")];
     let (a, b) = (p.unary(Unary::Cos, theta), p.unary(Unary::Sin, theta));
     let [next_re, next_im] = complex_product(&mut p, [a, b], [x, y]);

@@ -1,10 +1,8 @@
 //! Stages against the definition: what runs stage by stage gives what the whole program gives.
 
-#[allow(dead_code, reason = "programs of the sequence form use the rest of it")]
-#[path = "../sequence/builder.rs"]
-mod builder;
-#[path = "../sequence/random.rs"]
-mod random;
+#[allow(dead_code, unused_imports, reason = "each test binary uses some of it")]
+#[path = "../step_form/mod.rs"]
+mod step_form;
 
 mod agreement;
 mod classes;

@@ -1,6 +1,6 @@
 //! Programs of several stages and of every class.
 
-use crate::builder::Step;
+use crate::step_form::Step;
 use sluice_ir::pointwise::{Binary, Unary};
 use sluice_ir::step::{DimId, Init, NodeId, Op, Order, Recurrence, Reduction, StateId, check};
 
@@ -50,8 +50,11 @@ pub(crate) fn normalised() -> Recurrence {
 /// A decay for every element.
 pub(crate) fn elementwise() -> Recurrence {
     let mut p = Step::new("elementwise");
-    let (a, dt, x) =
-        (p.model("A", "KV", [-1.0, 0.0]), p.ranged("dt", "V", [0.0, 1.0]), p.token("x", "V"));
+    let (a, dt, x) = (
+        p.ranged_model("A", "KV", [-1.0, 0.0]),
+        p.ranged("dt", "V", [0.0, 1.0]),
+        p.token("x", "V"),
+    );
     let (b, c) = (p.token("b", "K"), p.token("c", "K"));
     let s = p.state("S", "KV");
     let log = p.mul(dt, a);
@@ -221,7 +224,7 @@ pub(crate) fn two_levels() -> Recurrence {
 pub(crate) fn windows() -> Recurrence {
     let mut p = Step::new("windows");
     let [q, k, v] = qkv(&mut p);
-    let w = p.model("w", "MK", [-1.0, 1.0]);
+    let w = p.ranged_model("w", "MK", [-1.0, 1.0]);
     let (keys, values, s) = (p.state("keys", "MK"), p.state("values", "MV"), p.state("S", "KV"));
     let next_keys = p.node(Op::Push(keys, k));
     let next_values = p.node(Op::Push(values, v));
@@ -266,8 +269,8 @@ pub(crate) fn routed() -> Recurrence {
 /// A dense transition for every token.
 pub(crate) fn dense() -> Recurrence {
     let mut p = Step::new("dense");
-    let (a, b, c) = (p.model("A", "KM", [-0.5, 0.5]), p.token("b", "M"), p.token("c", "K"));
-    let (h, u) = (p.state("h", "K"), p.model("U", "KM", [-0.5, 0.5]));
+    let (a, b, c) = (p.ranged_model("A", "KM", [-0.5, 0.5]), p.token("b", "M"), p.token("c", "K"));
+    let (h, u) = (p.state("h", "K"), p.ranged_model("U", "KM", [-0.5, 0.5]));
     let inner = p.dot(h, a, "K");
     let inner = p.add(inner, b);
     let next = p.dot(u, inner, "M");

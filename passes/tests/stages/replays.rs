@@ -1,8 +1,8 @@
 //! States that run a second time, for reads along vectors that need the state itself before.
 
 use crate::agreement::{single, staged};
-use crate::builder::Step;
 use crate::classes::summary;
+use crate::step_form::Step;
 use sluice_ir::pointwise::{Binary, Unary};
 use sluice_ir::staged::{From, Stage, StateLink};
 use sluice_ir::step::{NodeId, Op, Recurrence, StateId};
@@ -64,7 +64,7 @@ fn asked_by_what_it_answers() -> Recurrence {
     let half = p.number(0.5);
     let query = p.add(half, h);
     let read = p.dot(query, seen, "K");
-    let w = p.model("w", "VK", [-0.5, 0.5]);
+    let w = p.ranged_model("w", "VK", [-0.5, 0.5]);
     let turned = p.dot(read, w, "V");
     let next_h = p.unary(Unary::Tanh, turned);
     p.update("h", next_h);

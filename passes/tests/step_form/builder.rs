@@ -1,23 +1,30 @@
-//! A small builder of recurrences in step form.
+//! A builder of recurrences in step form, whose dimensions have single letters for names.
 
 use sluice_ir::pointwise::{Binary, Interval, Unary};
 use sluice_ir::step::{
     Dim, DimId, Formula, Init, Input, InputId, Node, NodeId, Op, Order, Output, Rate, Recurrence,
     Reduction, Sharing, State, StateId, check, result_dims,
 };
+use std::collections::BTreeMap;
 
-/// A recurrence under construction; dimensions are `K`, `V` and `M`.
+/// A recurrence under construction.
 pub(crate) struct Step {
     recurrence: Recurrence,
 }
 
 impl Step {
+    /// Dimensions `K`, `V` and `M`.
     pub(crate) fn new(name: &str) -> Self {
-        let dim = |name: &str| Dim { name: name.into(), size: None, formula: None };
+        Self::over(name, "KVM")
+    }
+
+    /// Dimensions of these names, whose sizes are left to the build.
+    pub(crate) fn over(name: &str, dims: &str) -> Self {
+        let dim = |c: char| Dim { name: c.to_string(), size: None, formula: None };
         let recurrence = Recurrence {
             name: name.into(),
             doc: vec![],
-            dims: ["K", "V", "M"].map(dim).to_vec(),
+            dims: dims.chars().map(dim).collect(),
             inputs: vec![],
             states: vec![],
             nodes: vec![],
@@ -29,9 +36,13 @@ impl Step {
         Self { recurrence }
     }
 
+    pub(crate) fn dim(&self, name: &str) -> DimId {
+        let place = self.recurrence.dims.iter().position(|d| d.name == name);
+        DimId(place.expect("a dimension of the builder"))
+    }
+
     fn dims(&self, names: &str) -> Vec<DimId> {
-        let find = |c: char| self.recurrence.dims.iter().position(|d| d.name == c.to_string());
-        names.chars().map(|c| DimId(find(c).expect("a dimension of the builder"))).collect()
+        names.chars().map(|c| self.dim(&c.to_string())).collect()
     }
 
     /// Adds a node; its span is its index, so that diagnostics can be told apart.
@@ -72,7 +83,12 @@ impl Step {
         self.ranged(name, dims, [f64::NEG_INFINITY, 0.0])
     }
 
-    pub(crate) fn model(&mut self, name: &str, dims: &str, range: [f64; 2]) -> NodeId {
+    /// An input per model of any numbers.
+    pub(crate) fn model(&mut self, name: &str, dims: &str) -> NodeId {
+        self.ranged_model(name, dims, [f64::NEG_INFINITY, f64::INFINITY])
+    }
+
+    pub(crate) fn ranged_model(&mut self, name: &str, dims: &str, range: [f64; 2]) -> NodeId {
         self.input(name, dims, range, Rate::Model)
     }
 
@@ -86,7 +102,7 @@ impl Step {
 
     /// The vector 0, 1, 2, ..
     pub(crate) fn index(&mut self, dim: &str) -> NodeId {
-        let dim = self.dims(dim)[0];
+        let dim = self.dim(dim);
         self.node(Op::Index(dim))
     }
 
@@ -113,17 +129,23 @@ impl Step {
         self.node(Op::Slice(a, dims[0], dims[1], run))
     }
 
-    pub(crate) fn shared_by_group(&mut self) {
+    /// The last input has one row for each group.
+    pub(crate) fn by_group(&mut self) {
         let last = self.recurrence.inputs.last_mut().expect("an input was declared");
         last.sharing = Sharing::Group;
     }
 
     pub(crate) fn state(&mut self, name: &str, dims: &str) -> NodeId {
+        self.state_from(name, dims, 0.0)
+    }
+
+    /// A state of this number before the first token.
+    pub(crate) fn state_from(&mut self, name: &str, dims: &str, init: f64) -> NodeId {
         let dims = self.dims(dims);
         self.recurrence.states.push(State {
             name: name.into(),
             dims,
-            init: Init::Value(0.0),
+            init: Init::Value(init),
             range: None,
             order: Order::Forward,
             doc: vec![],
@@ -132,6 +154,11 @@ impl Step {
         self.recurrence.updates.push(NodeId(0));
         let id = StateId(self.recurrence.states.len() - 1);
         self.node(Op::State(id))
+    }
+
+    /// All states pass over the tokens in this order.
+    pub(crate) fn order(&mut self, order: Order) {
+        self.recurrence.states.iter_mut().for_each(|s| s.order = order);
     }
 
     pub(crate) fn number(&mut self, x: f64) -> NodeId {
@@ -146,12 +173,16 @@ impl Step {
         self.unary(Unary::Exp, a)
     }
 
+    pub(crate) fn binary(&mut self, f: Binary, a: NodeId, b: NodeId) -> NodeId {
+        self.node(Op::Binary(f, a, b))
+    }
+
     pub(crate) fn mul(&mut self, a: NodeId, b: NodeId) -> NodeId {
-        self.node(Op::Binary(Binary::Mul, a, b))
+        self.binary(Binary::Mul, a, b)
     }
 
     pub(crate) fn add(&mut self, a: NodeId, b: NodeId) -> NodeId {
-        self.node(Op::Binary(Binary::Add, a, b))
+        self.binary(Binary::Add, a, b)
     }
 
     pub(crate) fn sub(&mut self, a: NodeId, b: NodeId) -> NodeId {
@@ -160,7 +191,7 @@ impl Step {
     }
 
     pub(crate) fn div(&mut self, a: NodeId, b: NodeId) -> NodeId {
-        self.node(Op::Binary(Binary::Div, a, b))
+        self.binary(Binary::Div, a, b)
     }
 
     pub(crate) fn outer(&mut self, a: NodeId, b: NodeId) -> NodeId {
@@ -168,13 +199,22 @@ impl Step {
     }
 
     pub(crate) fn dot(&mut self, a: NodeId, b: NodeId, dim: &str) -> NodeId {
-        let dim = self.dims(dim)[0];
+        let dim = self.dim(dim);
         self.node(Op::Dot(a, b, dim))
     }
 
     pub(crate) fn reduce(&mut self, reduction: Reduction, a: NodeId, dim: &str) -> NodeId {
-        let dim = self.dims(dim)[0];
+        let dim = self.dim(dim);
         self.node(Op::Reduce(reduction, a, dim))
+    }
+
+    pub(crate) fn top(&mut self, a: NodeId, dim: &str, count: usize) -> NodeId {
+        let dim = self.dim(dim);
+        self.node(Op::TopK(a, dim, count))
+    }
+
+    pub(crate) fn push(&mut self, window: NodeId, entry: NodeId) -> NodeId {
+        self.node(Op::Push(window, entry))
     }
 
     /// `a * S` with `a = exp(gate)`.
@@ -213,4 +253,16 @@ impl Step {
         check(&self.recurrence).expect("the program is legal");
         self.recurrence
     }
+
+    /// The same with sizes for its dimensions.
+    pub(crate) fn sized(self, sizes: &[(&str, usize)]) -> Program {
+        let extents = sizes.iter().map(|(n, s)| ((*n).to_owned(), *s)).collect();
+        Program { recurrence: self.finish(), extents }
+    }
+}
+
+/// A recurrence with sizes for its dimensions.
+pub(crate) struct Program {
+    pub(crate) recurrence: Recurrence,
+    pub(crate) extents: BTreeMap<String, usize>,
 }
