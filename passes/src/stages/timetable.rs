@@ -60,7 +60,7 @@ fn next_slots(
             let present = |other: &usize| done.contains(other) || ready.contains(other);
             kind(*g) == (in_chunks, by_itself, order)
                 && !ready.contains(g)
-                && !(by_itself && !ready.is_empty())
+                && (!by_itself || ready.is_empty())
                 && group.before.iter().all(|other| done.contains(other))
                 && group.beside.iter().all(present)
         }) {
