@@ -17,6 +17,8 @@ pub struct Target {
     pub processors: usize,
     /// Whether 8x8 matrices can be stored to shared memory from fragments (`stmatrix`).
     pub stores_matrices: bool,
+    /// Whether four warps multiply together (`wgmma`), and roles have budgets of registers of their own.
+    pub warpgroups: bool,
     /// Rates for the cost model.
     pub rates: Rates,
 }
@@ -48,6 +50,7 @@ pub static TARGETS: &[Target] = &[
         register_file: 65_536,
         processors: 108,
         stores_matrices: false,
+        warpgroups: false,
         rates: Rates {
             tensor: 2_800.0,
             scalar: 180.0,
@@ -65,6 +68,7 @@ pub static TARGETS: &[Target] = &[
         register_file: 65_536,
         processors: 132,
         stores_matrices: true,
+        warpgroups: true,
         rates: Rates {
             tensor: 6_000.0,
             scalar: 230.0,

@@ -293,6 +293,34 @@ impl<'c> Builder<'c> {
         )
     }
 
+    /// A value that nothing depends on.
+    pub(super) fn poison(&self, of: Type<'c>) -> Val<'c> {
+        self.value("llvm.mlir.poison", &[], of, &[])
+    }
+
+    /// PTX text with any number of results: `$0` is the first.
+    pub(super) fn instruction_with(
+        &self,
+        text: &str,
+        constraints: &str,
+        operands: &[Val<'c>],
+        results: &[Type<'c>],
+    ) -> Vec<Val<'c>> {
+        let attributes = [
+            ("asm_string", StringAttribute::new(self.context, text).into()),
+            ("constraints", StringAttribute::new(self.context, constraints).into()),
+            ("has_side_effects", self.attribute("unit")),
+        ];
+        if results.is_empty() {
+            self.effect("llvm.inline_asm", operands, &attributes);
+            return Vec::new();
+        }
+        let fields: Vec<String> = results.iter().map(ToString::to_string).collect();
+        let of = self.parse_type(&format!("!llvm.struct<({})>", fields.join(", ")));
+        let all = self.value("llvm.inline_asm", operands, of, &attributes);
+        results.iter().enumerate().map(|(i, of)| self.field(all, i, *of)).collect()
+    }
+
     fn region(
         &self,
         arguments: &[Type<'c>],

@@ -68,8 +68,11 @@ impl<'c> Emitter<'c, '_> {
             Stmt::Sync(sync) => self.sync(*sync),
             Stmt::Fill { dst, value } => self.fill(*dst, *value),
             Stmt::Map { dst, body } => self.map(*dst, body),
-            Stmt::Mma(m) if m.unit == Unit::Tensor => self.tensor_product(m),
-            Stmt::Mma(m) => self.scalar_product(m),
+            Stmt::Mma(m) => match m.unit {
+                Unit::Tensor => self.tensor_product(m),
+                Unit::Warpgroup => self.warpgroup_product(m),
+                Unit::Scalar => self.scalar_product(m),
+            },
             Stmt::Reduce { op, dst, src, over } => self.reduce(*op, *dst, *src, *over),
             Stmt::Run { dst, src, mask } => self.running_sum(*dst, *src, *mask),
             Stmt::Score { dst, p, a, to, from, mask, unit } => {
@@ -89,7 +92,13 @@ impl<'c> Emitter<'c, '_> {
             Sync::Cta => self.b.effect("nvvm.barrier0", &[], &[]),
             Sync::Role => self.role_barrier(),
             Sync::Arrive(barrier) => self.arrive(barrier),
-            Sync::Wait(barrier) => self.wait(barrier),
+            Sync::Wait(barrier) => self.wait(barrier, self.phase(barrier, 0)),
+            Sync::Free { barrier, ahead } => {
+                // A barrier that nobody has used counts as complete in the phase before the first.
+                let (instance, round) = self.phase(barrier, ahead);
+                self.wait(barrier, (instance, self.b.add(round, self.b.i32(1))));
+            }
+            Sync::Products { pending } => self.wait_products(pending),
             Sync::ProxyFence => self.b.effect(
                 "nvvm.fence.proxy",
                 &[],
@@ -123,11 +132,13 @@ impl<'c> Emitter<'c, '_> {
         b.advance(b.advance_by(self.shared, first as i64), bytes)
     }
 
-    /// Number of the instance of a barrier for this chunk, and how often it was used before.
-    fn phase(&self, barrier: usize) -> (Val<'c>, Val<'c>) {
+    /// Number of the instance of a barrier for a chunk ahead of this one, and how often it was used
+    /// before.
+    fn phase(&self, barrier: usize, ahead: usize) -> (Val<'c>, Val<'c>) {
         let b = &self.b;
         let stages = b.i32(self.kernel.mbarriers[barrier].stages as i64);
-        let chunk = self.now().chunk;
+        let now = self.now().chunk;
+        let chunk = if ahead == 0 { now } else { b.add(now, b.i32(ahead as i64)) };
         (b.like("llvm.urem", &[chunk, stages]), b.like("llvm.udiv", &[chunk, stages]))
     }
 
@@ -151,20 +162,27 @@ impl<'c> Emitter<'c, '_> {
 
     fn arrive(&self, barrier: usize) {
         let b = &self.b;
-        let (instance, _) = self.phase(barrier);
-        b.value("nvvm.mbarrier.arrive", &[self.mbarrier(barrier, instance)], b.types.i64, &[]);
+        let (instance, _) = self.phase(barrier, 0);
+        // What the other lanes did comes before the arrival of the first.
+        b.effect("nvvm.bar.warp.sync", &[b.i32(-1)], &[]);
+        let first = b.compare(Compare::Eq, self.thread().lane, b.i32(0));
+        b.when(first, || {
+            b.value("nvvm.mbarrier.arrive", &[self.mbarrier(barrier, instance)], b.types.i64, &[]);
+        });
     }
 
-    /// Spins until the phase of this chunk is complete.
-    fn wait(&self, barrier: usize) {
+    /// Waits until an instance has completed the phase of a round.
+    fn wait(&self, barrier: usize, (instance, round): (Val<'c>, Val<'c>)) {
         let b = &self.b;
-        let (instance, round) = self.phase(barrier);
         let at = b.convert("llvm.ptrtoint", self.mbarrier(barrier, instance), b.types.i32);
         let parity = b.and(round, b.i32(1));
-        // A loop around one instruction; sm_80 has the test, not the suspending wait.
-        let text = "{.reg .pred p; waiting: mbarrier.test_wait.parity.shared.b64 p, [$1], $2; \
-                    @!p bra waiting; mov.b32 $0, 0;}";
-        b.instruction(text, "=r,r,r,~{memory}", &[at, parity], b.types.i32);
+        // A loop around one instruction; before sm_90 there is the test, not the suspending wait.
+        let test = if self.target.warpgroups { "try_wait" } else { "test_wait" };
+        let text = format!(
+            "{{.reg .pred p; waiting: mbarrier.{test}.parity.shared.b64 p, [$0], $1; \
+             @!p bra waiting;}}"
+        );
+        b.instruction_with(&text, "r,r,~{memory}", &[at, parity], &[]);
     }
 
     /// The value of another lane.

@@ -163,7 +163,7 @@ impl<'c> Emitter<'c, '_> {
                 place.padded_rows >= row + 16 && place.padded_cols >= 16 * self.thread().warps;
             if self.target.stores_matrices && matrices.len() == 4 && whole {
                 let at = (dst, Index::constant(row), first);
-                self.store_matrices(at, Order::Wide, matrices);
+                self.store_matrices(at, Order::Wide, true, matrices);
                 continue;
             }
             for (k, pair) in self.transposes(matrices).into_iter().enumerate() {

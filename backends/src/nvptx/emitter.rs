@@ -6,7 +6,7 @@ use super::types::{Compare, Val};
 use sluice_ir::kernel::{Kernel, Role, TileId};
 use sluice_ir::target::Target;
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 /// What the emitter of a role knows.
 pub(super) struct Emitter<'c, 'k> {
@@ -24,6 +24,8 @@ pub(super) struct Emitter<'c, 'k> {
     thread: Cell<Thread<'c>>,
     now: Cell<Now<'c>>,
     registers: RefCell<BTreeMap<TileId, Vec<Val<'c>>>>,
+    /// Column tiles with products by warpgroups that are not waited for.
+    running: RefCell<VecDeque<TileId>>,
 }
 
 /// A parameter at run time.
@@ -90,6 +92,7 @@ impl<'c, 'k> Emitter<'c, 'k> {
             thread: Cell::new(prologue.thread),
             now: Cell::new(Now { chunk: zero, live: zero }),
             registers: RefCell::default(),
+            running: RefCell::default(),
         }
     }
 
@@ -184,6 +187,24 @@ impl<'c, 'k> Emitter<'c, 'k> {
         if thread.warps == 1 { Index::constant(0) } else { Index::below(thread.warp, thread.warps) }
     }
 
+    /// Notes that a product into a column tile has been started.
+    pub(super) fn start_running(&self, tile: TileId) {
+        self.running.borrow_mut().push_back(tile);
+    }
+
+    /// The tiles of all products but the latest `pending`, which are complete from now on.
+    pub(super) fn stop_running(&self, pending: usize) -> Vec<TileId> {
+        let mut running = self.running.borrow_mut();
+        let mut done: Vec<TileId> = Vec::new();
+        while running.len() > pending {
+            let tile = running.pop_front().expect("counted above");
+            if !done.contains(&tile) {
+                done.push(tile);
+            }
+        }
+        done
+    }
+
     /// The registers of a column tile, if it has been written.
     pub(super) fn held(&self, tile: TileId) -> Option<Vec<Val<'c>>> {
         self.registers.borrow().get(&tile).cloned()
@@ -207,7 +228,13 @@ impl<'c, 'k> Emitter<'c, 'k> {
     }
 
     /// Worker `me` of `workers` takes every `workers`-th of `count` pieces of work.
-    fn deal(&self, count: usize, workers: usize, me: Index<'c>, body: impl Fn(Index<'c>)) {
+    pub(super) fn deal(
+        &self,
+        count: usize,
+        workers: usize,
+        me: Index<'c>,
+        body: impl Fn(Index<'c>),
+    ) {
         /// Rounds that are written out instead of a loop.
         const UNROLLED: usize = 4;
         let b = &self.b;

@@ -73,11 +73,12 @@ impl<'c> Emitter<'c, '_> {
         (0..count).map(|i| b.field(loaded, i, b.types.i32)).collect()
     }
 
-    /// Stores matrices, each transposed, to the first places of a block.
+    /// Stores matrices to the first places of a block.
     pub(super) fn store_matrices(
         &self,
         (tile, row, col): (TileId, Index<'c>, Index<'c>),
         order: Order,
+        transpose: bool,
         matrices: &[Val<'c>],
     ) {
         let b = &self.b;
@@ -87,7 +88,7 @@ impl<'c> Emitter<'c, '_> {
             "nvvm.stmatrix",
             &operands,
             &[
-                ("layout", b.attribute(layout_of(true))),
+                ("layout", b.attribute(layout_of(transpose))),
                 ("shape", b.attribute(SHAPE)),
                 ("eltType", b.attribute(ELEMENTS)),
             ],

@@ -31,14 +31,16 @@ impl<'c> Emitter<'c, '_> {
         let b = &self.b;
         let (tile, place) = self.shared_tile(id);
         let rows = b.index_mul(row, place.pitch);
-        let cols = b.index_mul(col, tile.dtype.bytes());
         let within = match place.swizzle {
-            Swizzle::None => b.index_add(rows, cols),
+            Swizzle::None => b.index_add(rows, b.index_mul(col, tile.dtype.bytes())),
             Swizzle::Xor128 => {
+                let (panel, col) = b.index_split(col, place.pitch / tile.dtype.bytes());
+                let panel = b.index_mul(panel, place.padded_rows * place.pitch);
+                let cols = b.index_mul(col, tile.dtype.bytes());
                 let phase = b.and(b.index(row), b.i32(7));
                 let phase = b.like("llvm.shl", &[phase, b.i32(PIECE_SHIFT)]);
                 let moved = b.like("llvm.xor", &[b.index(cols), phase]);
-                b.index_add(rows, Index::below(moved, place.pitch))
+                b.index_add(b.index_add(panel, rows), Index::below(moved, place.pitch))
             }
         };
         let mut base = self.shared;

@@ -27,6 +27,7 @@ mod store;
 mod table;
 mod types;
 mod walk;
+mod warpgroup;
 
 pub use ptxas::{Assembled, assemble};
 

@@ -24,7 +24,7 @@ impl<'c> Emitter<'c, '_> {
     pub(super) fn score(&self, dst: View, [p, a, to, from]: [View; 4], mask: Mask, unit: Unit) {
         let scores = Scores { dst, p, a, to, from, mask };
         match unit {
-            Unit::Tensor => self.score_blocks(&scores),
+            Unit::Tensor | Unit::Warpgroup => self.score_blocks(&scores),
             Unit::Scalar => self.score_pairs(&scores),
         }
         self.zero_padding(dst.tile);

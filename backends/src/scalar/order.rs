@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 /// One phase (setup, body or finish) of all roles, in the order of a run in which each role goes on
 /// until it waits for arrivals that have not happened.
 ///
-/// A wait concerns arrivals of its own chunk, so a legal order within one chunk is legal for all.
-/// Arrivals of another phase count as having happened.
+/// A wait concerns arrivals of its own chunk, so a legal order within one chunk is legal for all;
+/// what must be free was left by an earlier chunk. Arrivals of another phase count as having happened.
 pub(super) fn interleave<'k>(
     kernel: &'k Kernel,
     phase: impl Fn(&'k Role) -> &'k [Stmt],
@@ -29,7 +29,7 @@ pub(super) fn interleave<'k>(
                 _ => true,
             }) {
                 if let Stmt::Sync(Sync::Arrive(m)) = stmt {
-                    *arrivals.entry(*m).or_default() += 32 * role.warps;
+                    *arrivals.entry(*m).or_default() += role.warps;
                 }
                 blocked_may_pass = false;
                 order.push(stmt);

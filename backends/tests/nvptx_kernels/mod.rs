@@ -394,6 +394,6 @@ pub(crate) fn two_roles() -> Kernel {
     let whole = kernel("two_roles", chunk, params, t, role("scale", 4, scale));
     let mut roles = whole.roles.clone();
     roles.push(role("prepare", 1, prepare));
-    let ready = Mbarrier { name: "ready".into(), count: 32, stages: 2 };
+    let ready = Mbarrier { name: "ready".into(), count: 1, stages: 2 };
     Kernel { roles, mbarriers: vec![ready], ..whole }
 }

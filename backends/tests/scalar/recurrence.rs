@@ -329,7 +329,7 @@ fn roles_wait_for_each_other() {
     let y = draft.param("y", ParamKind::TokenOut, Dtype::F32, [1, 1]);
     let [given, doubled] = [(); 2].map(|()| draft.shared(Dtype::F32, [1, 1], 1));
     let kernel = draft.kernel();
-    let barrier = |name: &str| Mbarrier { name: name.into(), count: 32, stages: 1 };
+    let barrier = |name: &str| Mbarrier { name: name.into(), count: 1, stages: 1 };
     kernel.mbarriers = vec![barrier("given"), barrier("doubled")];
     let role = |name: &str, body| Role { name: name.into(), body, ..kernel.roles[0].clone() };
     let twice = body(binary(Binary::Mul, Expr::Const(2.0), Expr::Arg(0)), &[given]);

@@ -14,12 +14,13 @@
 //!    iteration is checked against the next.
 //! 7. Every tile is written before it is read, and a tile that shares memory with another is written
 //!    again before it is read.
-//! 8. A kernel with several roles orders them by mbarriers: every wait has an arrival.
+//! 8. A kernel with several roles orders them by mbarriers: every wait has an arrival, and every tile
+//!    is handed over (see [`handover`]); products of warpgroups are waited for.
 //! 9. The order of tokens is that of a grid with columns, if it is that of a grid.
 
 use super::{
     Body, CopyMap, Expr, Hazards, Kernel, Mma, Operand, Over, ParamKind, Place, Role, Start, Stmt,
-    Sync, Tile, TileId, Unit, View,
+    Swizzle, Sync, Tile, TileId, Unit, View, handover,
 };
 use crate::dtype::Dtype;
 use std::collections::BTreeSet;
@@ -53,6 +54,7 @@ pub fn check(kernel: Kernel) -> Result<Checked, String> {
         order(&kernel, role)?;
     }
     waits(&kernel)?;
+    handover::check(&kernel)?;
     Ok(Checked(kernel))
 }
 
@@ -67,10 +69,15 @@ fn memory(kernel: &Kernel, tile: &Tile) -> Result<(), String> {
     ensure(s.padded_rows >= tile.rows && s.padded_cols >= tile.cols, || {
         format!("tile {name} is larger than its padding")
     })?;
-    ensure(s.pitch >= s.padded_cols * tile.dtype.bytes(), || {
-        format!("rows of tile {name} overlap")
-    })?;
-    let one = s.padded_rows * s.pitch;
+    let fits = match s.swizzle {
+        Swizzle::None => s.pitch >= s.padded_cols * tile.dtype.bytes(),
+        // The phase of a row comes from its address.
+        Swizzle::Xor128 => {
+            s.pitch == 128 && [s.offset, s.stage_bytes].iter().all(|n| n.is_multiple_of(1024))
+        }
+    };
+    ensure(fits, || format!("rows of tile {name} overlap"))?;
+    let one = s.bytes(tile.dtype.bytes());
     ensure(s.stages == 1 || s.stage_bytes >= one, || format!("instances of tile {name} overlap"))?;
     let end = s.offset + (s.stages - 1) * s.stage_bytes + one;
     ensure(end <= kernel.shared_bytes, || format!("tile {name} ends at byte {end}"))
@@ -100,10 +107,10 @@ fn statement(kernel: &Kernel, stmt: &Stmt) -> Result<(), String> {
         Stmt::Load { dst, param, col, .. } => transfer(kernel, (*dst, param.0, *col), true),
         Stmt::Store { param, src, col } => transfer(kernel, (*src, param.0, *col), false),
         Stmt::Commit | Stmt::WaitLoads { .. } | Stmt::Fill { .. } => Ok(()),
-        Stmt::Sync(Sync::Arrive(b) | Sync::Wait(b)) => {
+        Stmt::Sync(Sync::Arrive(b) | Sync::Wait(b) | Sync::Free { barrier: b, .. }) => {
             ensure(*b < kernel.mbarriers.len(), || "an mbarrier is missing".to_owned())
         }
-        Stmt::Sync(Sync::Cta | Sync::Role | Sync::ProxyFence) => Ok(()),
+        Stmt::Sync(Sync::Cta | Sync::Role | Sync::ProxyFence | Sync::Products { .. }) => Ok(()),
         Stmt::Map { dst, body } => pointwise(kernel, shape(dst)?, body, 0),
         Stmt::Mma(m) => product(kernel, m),
         Stmt::Reduce { dst, src, over, .. } => {
@@ -271,7 +278,34 @@ fn product(kernel: &Kernel, m: &Mma) -> Result<(), String> {
             ensure(padded, || format!("operand {} is not padded to fragments", tile.name))?;
         }
     }
-    Ok(())
+    if m.unit == Unit::Warpgroup { warpgroup(kernel, m) } else { Ok(()) }
+}
+
+/// Rows of a matrix that a warpgroup multiplies at a time, and columns of a swizzled panel of 16 bits.
+const WARPGROUP_ROWS: usize = 64;
+
+fn warpgroup(kernel: &Kernel, m: &Mma) -> Result<(), String> {
+    let [blocks, rows, cols] = kernel.shape(m.dst);
+    let [_, a_rows, a_cols] = kernel.shape(m.a.view);
+    let inner = if m.a.transposed { a_rows } else { a_cols };
+    let swizzled = |view: View| {
+        let tile = kernel.tile(view.tile);
+        tile.shared().is_some_and(|s| {
+            s.swizzle == Swizzle::Xor128
+                && s.padded_rows == tile.rows
+                && s.padded_cols == tile.cols
+                && tile.cols.is_multiple_of(WARPGROUP_ROWS)
+        })
+    };
+    ensure(blocks == 1 && inner.is_multiple_of(16), || "not whole steps of 16".to_owned())?;
+    let fits = if kernel.tile(m.dst.tile).shared().is_some() {
+        let whole = [rows, cols].iter().all(|n| n.is_multiple_of(WARPGROUP_ROWS)) && cols <= 256;
+        whole && swizzled(m.a.view) && swizzled(m.b.view) && m.start == Start::Zero
+    } else {
+        let whole = cols.is_multiple_of(WARPGROUP_ROWS) && rows.is_multiple_of(8) && rows <= 256;
+        whole && swizzled(m.a.view) && m.then.is_none()
+    };
+    ensure(fits, || "operands are not where a warpgroup takes them".to_owned())
 }
 
 fn copy(dst: [usize; 3], src: [usize; 3], map: CopyMap) -> Result<(), String> {
@@ -338,7 +372,7 @@ fn overlap(kernel: &Kernel, a: (TileId, usize), b: (TileId, usize)) -> bool {
     let bytes = |(tile, instance): (TileId, usize)| {
         kernel.tile(tile).shared().map(|s| {
             let start = s.offset + instance * s.stage_bytes;
-            start..start + s.padded_rows * s.pitch
+            start..start + s.bytes(kernel.tile(tile).dtype.bytes())
         })
     };
     match (bytes(a), bytes(b)) {

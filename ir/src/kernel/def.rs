@@ -37,7 +37,13 @@
 //! tile is read by an `Mma` on tensor cores: every statement that writes such a tile zeroes them.
 //!
 //! **Order.** Statements of a role run in order; shared memory is visible to other warps only after
-//! `Sync`. An asynchronous `Load` is complete after the `WaitLoads` that covers its `Commit`.
+//! `Sync`. An asynchronous `Load` is complete after the `WaitLoads` that covers its `Commit`. A product
+//! of a warpgroup into columns is asynchronous too: it is a group of its own, complete after the
+//! `Sync::Products` that covers it.
+//!
+//! **Roles.** Roles run side by side and meet at mbarriers. Of a tile that one role writes and another
+//! reads there are several instances: the writer waits until the instance is free (`Sync::Free`),
+//! writes, and arrives; the reader waits, reads, and arrives at the barrier on which the writer waits.
 
 use super::Stmt;
 pub use crate::dtype::Dtype;
@@ -211,8 +217,20 @@ pub struct Shared {
 pub enum Swizzle {
     /// In order; bank conflicts are avoided by the pitch.
     None,
-    /// Piece `i` of row `r` at `i ^ (r % 8)`: what bulk tensor copies and `wgmma` read.
+    /// Columns in panels of 128 bytes, one panel of all rows after another; piece `i` of a panel's row
+    /// `r` at `i ^ (r % 8)`: what bulk tensor copies and `wgmma` read. The pitch is a panel's, 128.
     Xor128,
+}
+
+impl Shared {
+    /// Bytes of one instance.
+    pub fn bytes(&self, element: usize) -> usize {
+        let panels = match self.swizzle {
+            Swizzle::None => 1,
+            Swizzle::Xor128 => (self.padded_cols * element).div_ceil(self.pitch),
+        };
+        self.padded_rows * self.pitch * panels
+    }
 }
 
 /// A barrier in shared memory on which roles wait for each other.
@@ -220,7 +238,7 @@ pub enum Swizzle {
 pub struct Mbarrier {
     /// Name for printing.
     pub name: String,
-    /// Arrivals that complete a phase.
+    /// Arrivals that complete a phase: one from each warp of each role that arrives.
     pub count: usize,
     /// Instances; chunk `c` uses instance `c % stages`.
     pub stages: usize,

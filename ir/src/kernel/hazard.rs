@@ -7,7 +7,7 @@
 //! checker asks it whether a kernel is right, and the pass that places barriers where one is
 //! missing.
 
-use super::{Access, Kernel, Stmt, Sync, TileId};
+use super::{Access, Kernel, Stmt, Swizzle, Sync, TileId};
 use std::collections::VecDeque;
 use std::ops::Range;
 
@@ -50,9 +50,9 @@ fn accesses(kernel: &Kernel, stmt: &Stmt, chunk: usize) -> (Vec<Bytes>, Vec<Byte
 
 /// The bytes of a tile's instance.
 fn whole(kernel: &Kernel, tile: TileId, chunk: usize) -> Option<Bytes> {
-    let place = kernel.tile(tile).shared()?;
+    let (tile, place) = (kernel.tile(tile), kernel.tile(tile).shared()?);
     let start = place.offset + (chunk % place.stages) * place.stage_bytes;
-    Some(start..start + place.pitch * place.padded_rows)
+    Some(start..start + place.bytes(tile.dtype.bytes()))
 }
 
 /// The bytes from the first to the last element that loops of these extents name.
@@ -61,6 +61,9 @@ fn reach(kernel: &Kernel, access: &Access, extents: &[usize], chunk: usize) -> O
     let place = tile.shared()?;
     let element = tile.dtype.bytes();
     let start = place.offset + (chunk % place.stages) * place.stage_bytes;
+    if place.swizzle != Swizzle::None {
+        return Some(start..start + place.bytes(element));
+    }
     let at = |n: usize| start + n / tile.cols * place.pitch + n % tile.cols * element;
     let last: Vec<usize> = extents.iter().map(|n| n - 1).collect();
     Some(at(access.offset)..at(access.at(&last)) + element)

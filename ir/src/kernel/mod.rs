@@ -3,6 +3,7 @@
 mod check;
 mod def;
 mod eval;
+mod handover;
 mod hazard;
 mod nest;
 mod print;

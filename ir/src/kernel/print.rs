@@ -106,6 +106,7 @@ impl Kernel {
         };
         let unit = match m.unit {
             Unit::Tensor => "mma",
+            Unit::Warpgroup => "wgmma",
             Unit::Scalar => "fma",
         };
         let sum = format!("{start}{} {}", operand(m.a), operand(m.b));
@@ -209,9 +210,8 @@ impl Kernel {
         let v = |v: &View| self.view(*v);
         match stmt {
             Stmt::Load { dst, param, ahead, col } => {
-                let ahead = if *ahead > 0 { format!(" ahead {ahead}") } else { String::new() };
                 let (dst, param) = (&self.tile(*dst).name, &self.param(*param).name);
-                format!("load {dst}{} <- {param}{ahead}", at_column(*col))
+                format!("load {dst}{} <- {param}{}", at_column(*col), further(*ahead))
             }
             Stmt::Store { param, src, col } => {
                 let (param, src) = (&self.param(*param).name, &self.tile(*src).name);
@@ -223,7 +223,11 @@ impl Kernel {
             Stmt::Sync(Sync::Role) => "barrier of role".to_owned(),
             Stmt::Sync(Sync::Arrive(b)) => format!("arrive {}", self.mbarriers[*b].name),
             Stmt::Sync(Sync::Wait(b)) => format!("wait {}", self.mbarriers[*b].name),
+            Stmt::Sync(Sync::Free { barrier, ahead }) => {
+                format!("free {}{}", self.mbarriers[*barrier].name, further(*ahead))
+            }
             Stmt::Sync(Sync::ProxyFence) => "proxy fence".to_owned(),
+            Stmt::Sync(Sync::Products { pending }) => format!("wait products, {pending} pending"),
             Stmt::Fill { dst, value } => format!("{} = {value}", self.tile(*dst).name),
             Stmt::Map { dst, body } => format!("{} = {}", v(dst), self.body(body, None)),
             Stmt::Mma(m) => self.product(m),
@@ -271,6 +275,10 @@ fn table(values: &[f64]) -> String {
     let rest =
         if values.len() > SHOWN { format!(" ... {} in all", values.len()) } else { String::new() };
     format!("{}{rest}", shown.join(" "))
+}
+
+fn further(ahead: usize) -> String {
+    if ahead > 0 { format!(" ahead {ahead}") } else { String::new() }
 }
 
 fn at_column(col: usize) -> String {

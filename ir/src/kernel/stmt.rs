@@ -154,12 +154,25 @@ pub enum Sync {
     Cta,
     /// The threads of this role (a named barrier).
     Role,
-    /// Arrives on an mbarrier's instance for this chunk.
+    /// Each warp arrives once on an mbarrier's instance for this chunk.
     Arrive(usize),
     /// Waits for an mbarrier's instance for this chunk.
     Wait(usize),
+    /// Waits until the instance that chunk `this + ahead` uses has been left by the chunk that used it
+    /// before: the mbarrier's phase for chunk `this + ahead - stages`, if there is such a chunk.
+    Free {
+        /// The mbarrier.
+        barrier: usize,
+        /// Chunks ahead of this one.
+        ahead: usize,
+    },
     /// Orders generic writes before reads by the copy engine or `wgmma`.
     ProxyFence,
+    /// Waits until at most `pending` of the role's latest products by warpgroups are unfinished.
+    Products {
+        /// Products that may be unfinished.
+        pending: usize,
+    },
 }
 
 /// What a reduction sums over.
@@ -211,7 +224,8 @@ pub enum CopyMap {
 /// A matrix product for each block: `dst = then(start + op(a) op(b))`.
 ///
 /// On tensor cores: all three in shared memory with 16-bit `a` and `b`; or `a` 16-bit in shared
-/// memory and `b` (16-bit) and `dst` in columns.
+/// memory and `b` (16-bit) and `dst` in columns. A product by warpgroups into columns has one block,
+/// all columns of its warps, and no `then`: nothing may touch what is not complete.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Mma {
     /// Destination.
@@ -267,6 +281,9 @@ pub enum Band {
 pub enum Unit {
     /// `mma`: 16-bit operands, f32 accumulation.
     Tensor,
+    /// `wgmma`: the same by four warps together, with swizzled operands in shared memory. Products
+    /// into columns run on until `Sync::Products`; those in shared memory are complete.
+    Warpgroup,
     /// Ordinary arithmetic in the wider of the operands' dtypes and f32; small or exact products.
     Scalar,
 }

@@ -119,44 +119,55 @@ impl Draft {
     }
 
     /// Orders, places and closes the draft.
-    pub(super) fn close(mut self, shape: Shape) -> Result<Checked, Diagnostic> {
-        let needed = place::apart(&mut self.tiles);
-        let mut kernel = Kernel {
-            name: shape.name,
-            schedule: shape.schedule,
-            chunk: shape.chunk,
-            order: shape.order,
-            params: self.params,
-            layout: shape.layout,
-            parts: shape.parts,
-            tiles: self.tiles,
-            carried: self.carried,
-            shared_bytes: needed,
-            mbarriers: Vec::new(),
-            roles: Vec::new(),
-        };
-        let mut body = order::few_barriers(&kernel, &self.opening, self.body);
+    pub(super) fn close(self, shape: Shape) -> Result<Checked, Diagnostic> {
+        let mut kernel = self.unplaced(&shape);
+        let needed = place::apart(&mut kernel.tiles);
+        kernel.shared_bytes = needed;
+        let mut body = order::few_barriers(&kernel, &self.opening, self.body, Sync::Cta);
         if needed > shape.budget {
             let kept = [&self.setup, &self.finish];
             kernel.shared_bytes = place::reusing(&mut kernel.tiles, &kept, &self.opening, &body);
-            body = order::with_barriers(&kernel, &self.opening, body);
+            body = order::with_barriers(&kernel, &self.opening, body, Sync::Cta);
         }
         if kernel.shared_bytes > shape.budget {
             return Err(too_large(kernel.shared_bytes, shape.budget));
         }
-        let setup = order::with_barriers(&kernel, &[], self.setup);
+        let setup = order::with_barriers(&kernel, &[], self.setup, Sync::Cta);
         let finish = order::after_loop(&kernel, self.finish);
         let name = "all".to_owned();
         kernel.roles =
             vec![Role { name, warps: shape.warps, registers: None, setup, body, finish }];
-        kernel::check(kernel).map_err(|reason| {
-            let message = format!("this schedule has no kernel for the program: {reason}");
-            Diagnostic::new(Code::Unsupported, message)
-        })
+        finished(kernel)
+    }
+
+    /// The kernel without addresses and roles.
+    pub(super) fn unplaced(&self, shape: &Shape) -> Kernel {
+        Kernel {
+            name: shape.name.clone(),
+            schedule: shape.schedule,
+            chunk: shape.chunk,
+            order: shape.order,
+            params: self.params.clone(),
+            layout: shape.layout,
+            parts: shape.parts,
+            tiles: self.tiles.clone(),
+            carried: self.carried.clone(),
+            shared_bytes: 0,
+            mbarriers: Vec::new(),
+            roles: Vec::new(),
+        }
     }
 }
 
-fn too_large(needed: usize, budget: usize) -> Diagnostic {
+/// The kernel, if it is legal.
+pub(super) fn finished(kernel: Kernel) -> Result<Checked, Diagnostic> {
+    kernel::check(kernel).map_err(|reason| {
+        let message = format!("this schedule has no kernel for the program: {reason}");
+        Diagnostic::new(Code::Unsupported, message)
+    })
+}
+
+pub(super) fn too_large(needed: usize, budget: usize) -> Diagnostic {
     let message =
         format!("the tiles need {needed} bytes of shared memory, the target has {budget}");
     Diagnostic::new(Code::TooLarge, message)

@@ -7,9 +7,11 @@ mod misfit;
 mod order;
 mod params;
 mod place;
+mod roles;
 mod scan;
 mod step;
 mod token_loop;
+mod warpgroup;
 
 pub use element_scan::element_scan;
 pub use scan::{fused_scan, longest_chunk};

@@ -8,7 +8,7 @@
 use sluice_ir::kernel::{Hazards, Kernel, Stmt, Sync};
 
 /// Whether `later` must stay behind `earlier`.
-fn depends(earlier: &Stmt, later: &Stmt) -> bool {
+pub(super) fn depends(earlier: &Stmt, later: &Stmt) -> bool {
     let touches = |s: &Stmt, t| s.reads().contains(&t) || s.writes().contains(&t);
     earlier.writes().into_iter().any(|t| touches(later, t))
         || later.writes().into_iter().any(|t| touches(earlier, t))
@@ -23,7 +23,12 @@ fn opened(kernel: &Kernel, opening: &[Stmt]) -> Hazards {
 
 /// Reorders the body greedily: the first statement that is ready and needs no barrier is next; if
 /// every ready statement needs one, a barrier is.
-pub(super) fn few_barriers(kernel: &Kernel, opening: &[Stmt], body: Vec<Stmt>) -> Vec<Stmt> {
+pub(super) fn few_barriers(
+    kernel: &Kernel,
+    opening: &[Stmt],
+    body: Vec<Stmt>,
+    barrier: Sync,
+) -> Vec<Stmt> {
     let mut hazards = opened(kernel, opening);
     let before: Vec<Vec<usize>> = (0..body.len())
         .map(|j| (0..j).filter(|i| depends(&body[*i], &body[j])).collect())
@@ -39,12 +44,12 @@ pub(super) fn few_barriers(kernel: &Kernel, opening: &[Stmt], body: Vec<Stmt>) -
                 out.push(body[i].clone());
                 placed[i] = true;
             }
-            None => push_barrier(kernel, &mut hazards, &mut out),
+            None => push_barrier(kernel, &mut hazards, &mut out, barrier),
         }
     }
     let (_, body) = out.split_at(opening.len());
     let late = late_columns(kernel, body);
-    with_barriers(kernel, opening, [opening, &late].concat())
+    with_barriers(kernel, opening, [opening, &late].concat(), barrier)
 }
 
 /// Moves every statement that makes a value in registers down to its first reader, so that registers
@@ -62,13 +67,18 @@ fn late_columns(kernel: &Kernel, body: &[Stmt]) -> Vec<Stmt> {
 }
 
 /// Keeps the order and inserts the missing barriers; barriers already there are dropped first.
-pub(super) fn with_barriers(kernel: &Kernel, opening: &[Stmt], stmts: Vec<Stmt>) -> Vec<Stmt> {
+pub(super) fn with_barriers(
+    kernel: &Kernel,
+    opening: &[Stmt],
+    stmts: Vec<Stmt>,
+    barrier: Sync,
+) -> Vec<Stmt> {
     let mut hazards = opened(kernel, opening);
     let mut out = opening.to_vec();
     let rest = stmts.into_iter().skip(opening.len());
-    for stmt in rest.filter(|s| !matches!(s, Stmt::Sync(Sync::Cta))) {
+    for stmt in rest.filter(|s| *s != Stmt::Sync(barrier)) {
         if hazards.conflict(kernel, &stmt, 0).is_some() {
-            push_barrier(kernel, &mut hazards, &mut out);
+            push_barrier(kernel, &mut hazards, &mut out, barrier);
         }
         hazards.apply(kernel, &stmt, 0);
         out.push(stmt);
@@ -83,12 +93,12 @@ pub(super) fn after_loop(kernel: &Kernel, stmts: Vec<Stmt>) -> Vec<Stmt> {
     }
     let barrier = Stmt::Sync(Sync::Cta);
     let mut all = vec![Stmt::WaitLoads { pending: 0 }, barrier];
-    all.extend(with_barriers(kernel, &[], stmts));
+    all.extend(with_barriers(kernel, &[], stmts, Sync::Cta));
     all
 }
 
-fn push_barrier(kernel: &Kernel, hazards: &mut Hazards, out: &mut Vec<Stmt>) {
-    let barrier = Stmt::Sync(Sync::Cta);
+fn push_barrier(kernel: &Kernel, hazards: &mut Hazards, out: &mut Vec<Stmt>, barrier: Sync) {
+    let barrier = Stmt::Sync(barrier);
     hazards.apply(kernel, &barrier, 0);
     out.push(barrier);
 }

@@ -3,10 +3,17 @@
 //! In: tiles without addresses.  Out: offsets; either all apart, or with temporaries that share
 //! memory when their lives in the body do not overlap.
 
-use sluice_ir::kernel::{Place, Stmt, Tile, TileId};
+use sluice_ir::kernel::{Place, Stmt, Swizzle, Tile, TileId};
 use std::ops::Range;
 
+/// What swizzled tiles need; others need less and are small beside them.
+const SWIZZLED: usize = 1024;
 const ALIGNMENT: usize = 128;
+
+fn alignment(tile: &Tile) -> usize {
+    let swizzled = tile.shared().is_some_and(|s| s.swizzle != Swizzle::None);
+    if swizzled { SWIZZLED } else { ALIGNMENT }
+}
 
 fn bytes(tile: &Tile) -> Option<usize> {
     tile.shared().map(|s| (s.stages * s.stage_bytes).next_multiple_of(ALIGNMENT))
@@ -21,10 +28,13 @@ fn set_offset(tile: &mut Tile, offset: usize) {
 /// Places all tiles apart; returns the bytes used.
 pub(super) fn apart(tiles: &mut [Tile]) -> usize {
     let mut end = 0;
-    for tile in tiles {
-        if let Some(bytes) = bytes(tile) {
-            set_offset(tile, end);
-            end += bytes;
+    // The largest units first, so that little is lost between.
+    for unit in [SWIZZLED, ALIGNMENT] {
+        for tile in tiles.iter_mut().filter(|t| alignment(t) == unit) {
+            if let Some(bytes) = bytes(tile) {
+                set_offset(tile, end);
+                end += bytes;
+            }
         }
     }
     end

@@ -136,6 +136,12 @@ impl<'a> Run<'a> {
                 let arrived = self.arrivals.get(&(*barrier, chunk)).copied().unwrap_or(0);
                 arrived >= self.kernel.mbarriers[*barrier].count
             }
+            Stmt::Sync(Sync::Free { barrier, ahead }) => {
+                let mbarrier = &self.kernel.mbarriers[*barrier];
+                let before = (chunk + ahead).checked_sub(mbarrier.stages);
+                let left = |c| self.arrivals.get(&(*barrier, c)).copied().unwrap_or(0);
+                before.is_none_or(|c| left(c) >= mbarrier.count)
+            }
             _ => true,
         }
     }
@@ -143,8 +149,8 @@ impl<'a> Run<'a> {
     fn step(&mut self, stmt: &Stmt, role: usize, outputs: &mut [Option<Array>]) {
         match stmt {
             Stmt::Sync(Sync::Arrive(barrier)) => {
-                let threads = 32 * self.kernel.roles[role].warps;
-                *self.arrivals.entry((*barrier, self.chunk)).or_default() += threads;
+                let warps = self.kernel.roles[role].warps;
+                *self.arrivals.entry((*barrier, self.chunk)).or_default() += warps;
             }
             Stmt::Sync(_) | Stmt::Commit | Stmt::WaitLoads { .. } => {}
             Stmt::Load { dst, param, ahead, col } => {

@@ -19,6 +19,7 @@ pub use halves::longest_chunk;
 use super::Build;
 use super::draft::{Draft, Shape};
 use super::params;
+use super::roles;
 use egg::Id;
 use sluice_ir::diagnostic::{Code, Diagnostic};
 use sluice_ir::dtype::Dtype;
@@ -44,6 +45,14 @@ pub fn fused_scan(
     let columns = axes::column_nodes(term);
     let widest = columns.iter().map(|id| term.shape(*id).features).max().unwrap_or(1);
     let parts = if axes::mixes_columns(term, &columns) { 1 } else { widest.div_ceil(PART) };
+    for stages in [3, 2] {
+        match in_roles(recurrence, term, build, Setting { chunk, stages, parts }) {
+            Ok(Some(kernel)) => return Ok(kernel),
+            Ok(None) => break,
+            Err(error) if error.code == Code::TooLarge => {}
+            Err(error) => return Err(error),
+        }
+    }
     let mut stages = 3;
     loop {
         match attempt(recurrence, term, build, Setting { chunk, stages, parts }) {
@@ -72,17 +81,22 @@ fn attempt(
 ) -> Result<Checked, Diagnostic> {
     let mut scan = Scan::new(recurrence, term, build, setting);
     scan.lower()?;
-    let shape = Shape {
-        name: format!("{}_scan{}", recurrence.name, setting.chunk),
-        schedule: Schedule::FusedScan,
-        chunk: setting.chunk,
-        order: build.order(recurrence),
-        layout: Layout::Fragments,
-        parts: setting.parts,
-        warps: scan.widest_columns().map_or(SHARED_WARPS, |widest| widest.div_ceil(16)),
-        budget: build.target.shared_bytes,
-    };
+    let shape = scan.shape();
+    scan.draft.pipeline(&scan.loads, setting.stages);
     scan.draft.close(shape)
+}
+
+/// The same in roles, if the target has them and the program gains by them.
+fn in_roles(
+    recurrence: &Recurrence,
+    term: &Term,
+    build: &Build<'_>,
+    setting: Setting,
+) -> Result<Option<Checked>, Diagnostic> {
+    let mut scan = Scan::new(recurrence, term, build, setting);
+    scan.lower()?;
+    let shape = scan.shape();
+    roles::split(&scan.draft, &scan.loads, setting.stages, &shape, build.target)
 }
 
 /// A lowering in progress.
@@ -161,6 +175,19 @@ impl<'a> Scan<'a> {
         scan
     }
 
+    fn shape(&self) -> Shape {
+        Shape {
+            name: format!("{}_scan{}", self.recurrence.name, self.setting.chunk),
+            schedule: Schedule::FusedScan,
+            chunk: self.setting.chunk,
+            order: self.build.order(self.recurrence),
+            layout: Layout::Fragments,
+            parts: self.setting.parts,
+            warps: self.widest_columns().map_or(SHARED_WARPS, |widest| widest.div_ceil(16)),
+            budget: self.build.target.shared_bytes,
+        }
+    }
+
     /// The width of the widest tile in columns, if there is one.
     fn widest_columns(&self) -> Option<usize> {
         let in_columns = self.draft.tiles.iter().filter(|t| t.shared().is_none());
@@ -176,9 +203,7 @@ impl<'a> Scan<'a> {
             self.final_state(root)?;
         }
         self.update_states()?;
-        self.update_rows()?;
-        self.draft.pipeline(&self.loads, self.setting.stages);
-        Ok(())
+        self.update_rows()
     }
 
     fn output(&mut self, name: &str, id: Id) -> Result<(), Diagnostic> {

@@ -96,7 +96,7 @@ impl Scan<'_> {
         let unit = if small && !columns { Unit::Scalar } else { Unit::Tensor };
         let (left, right) = match (columns, unit) {
             (true, _) => (Form::SharedOperand, Form::ColumnsOperand),
-            (false, Unit::Tensor) => (Form::SharedOperand, Form::SharedOperand),
+            (false, Unit::Tensor | Unit::Warpgroup) => (Form::SharedOperand, Form::SharedOperand),
             (false, Unit::Scalar) => (Form::Shared, Form::Shared),
         };
         let band = if columns { self.band(a) } else { Band::Full };

@@ -1,0 +1,290 @@
+//! Splits the body of a kernel among roles that run side by side.
+//!
+//! In: a draft whose statements could run one after another.  Out: a kernel of up to three roles.
+//! The *loader* brings tokens to shared memory; the *maker* computes what needs no state, a chunk or
+//! two ahead; the *keeper* owns the columns and with them the states, and multiplies by warpgroups.
+//! Loaded tiles have as many instances as there are stages, tiles that the maker hands over have two;
+//! the roles meet at mbarriers only.
+
+use super::draft::{Draft, Shape, finished, too_large};
+use super::order;
+use super::place;
+use super::warpgroup;
+use sluice_ir::diagnostic::Diagnostic;
+use sluice_ir::kernel::{Checked, Kernel, Mbarrier, ParamId, Place, Role, Stmt, Sync, TileId};
+use sluice_ir::target::Target;
+use std::collections::{BTreeSet, VecDeque};
+
+/// Warps of a warpgroup: roles are made of these, since registers are dealt to them.
+const WARPS: usize = 4;
+
+/// Instances of what the maker hands over.
+const HANDED: usize = 2;
+
+/// Registers a thread of the loader: addresses and strides of what it loads.
+const LOADER_REGISTERS: usize = 40;
+
+/// The fewest registers a thread of the maker: the accumulators of a chunk's scores, and as many more.
+const MAKER_REGISTERS: usize = 72;
+
+/// The most registers that a role can have, and the unit in which they are dealt.
+const MOST_REGISTERS: usize = 240;
+const REGISTER_UNIT: usize = 8;
+
+/// The statements of the loop by role.
+struct Parts {
+    maker: Vec<Stmt>,
+    keeper: Vec<Stmt>,
+}
+
+/// The kernel in roles; none if the target has no roles, or if no product would run by warpgroups.
+///
+/// # Errors
+///
+/// [`sluice_ir::diagnostic::Code::TooLarge`] if the tiles do not fit the target with so many stages.
+pub(super) fn split(
+    draft: &Draft,
+    loads: &[(TileId, ParamId)],
+    stages: usize,
+    shape: &Shape,
+    target: &Target,
+) -> Result<Option<Checked>, Diagnostic> {
+    let keeper_warps = shape.warps;
+    let plain = stages > 1 && target.warpgroups && draft.opening.is_empty();
+    if !plain || !keeper_warps.is_multiple_of(WARPS) {
+        return Ok(None);
+    }
+    let mut kernel = draft.unplaced(shape);
+    let Some(body) = warpgroup::products(&mut kernel, &draft.body) else { return Ok(None) };
+    let parts = parts(&kernel, body);
+    let loaded: BTreeSet<TileId> = loads.iter().map(|(tile, _)| *tile).collect();
+    let handed = handed(&kernel, &parts);
+    for tile in &handed {
+        if let Place::Shared(s) = &mut kernel.tiles[tile.0].place {
+            s.stages = HANDED;
+        }
+    }
+    kernel.shared_bytes = place::apart(&mut kernel.tiles);
+    if kernel.shared_bytes > shape.budget {
+        return Err(too_large(kernel.shared_bytes, shape.budget));
+    }
+    let reads = |stmts: &[Stmt], tiles: &BTreeSet<TileId>| {
+        stmts.iter().any(|s| s.reads().iter().any(|t| tiles.contains(t)))
+    };
+    let readers = [(&parts.maker, WARPS), (&parts.keeper, keeper_warps)];
+    let readers = readers.iter().filter(|(stmts, _)| reads(stmts, &loaded));
+    let mut barriers = Barriers::default();
+    let (full, left) = (
+        barriers.add("loaded", WARPS, stages),
+        barriers.add("left", readers.map(|(_, warps)| warps).sum(), stages),
+    );
+    let (made, taken) =
+        (barriers.add("made", WARPS, HANDED), barriers.add("taken", keeper_warps, HANDED));
+    let all = Crossing { loaded: &loaded, handed: &handed, full, left, made, taken };
+    let maker = all.maker(&kernel, parts.maker);
+    let keeper = all.keeper(&kernel, parts.keeper);
+    let (setup, finish) = (&draft.setup, &draft.finish);
+    let columns = |s: &Stmt| s.writes().iter().any(|t| kernel.tile(*t).shared().is_none());
+    let (own, shared): (Vec<Stmt>, Vec<Stmt>) = setup.iter().cloned().partition(columns);
+    let meet = !shared.is_empty();
+    let role = |name: &str, warps, [setup, body, finish]: [Vec<Stmt>; 3]| {
+        let meeting = meet.then_some(Stmt::Sync(Sync::Cta));
+        let setup = setup.into_iter().chain(meeting).collect();
+        Role { name: name.to_owned(), warps, registers: None, setup, body, finish }
+    };
+    let mut roles = vec![
+        role("loader", WARPS, all.loader(loads, stages, shared)),
+        role("keeper", keeper_warps, [own, keeper, finish.clone()]),
+    ];
+    if maker.is_empty() {
+        barriers.list.truncate(2);
+    } else {
+        roles.push(role("maker", WARPS, [vec![], maker, vec![]]));
+    }
+    budget(&mut roles, target);
+    kernel.roles = roles;
+    kernel.mbarriers = barriers.list;
+    finished(kernel).map(Some)
+}
+
+/// Deals registers: the loader gets few, the keeper as many as leave the maker enough.
+fn budget(roles: &mut [Role], target: &Target) {
+    let unit = target.register_file / 32;
+    let [loader, keeper, rest @ ..] = roles else { return };
+    let warps = loader.warps + keeper.warps + rest.iter().map(|r| r.warps).sum::<usize>();
+    // What the block is launched with: more cannot be dealt.
+    let even = (unit / warps / REGISTER_UNIT * REGISTER_UNIT).min(target.registers);
+    let mut free = even * warps - LOADER_REGISTERS * loader.warps;
+    let kept: usize = rest.iter().map(|r| MAKER_REGISTERS * r.warps).sum();
+    let deal = |free: usize, warps: usize| {
+        (free / warps / REGISTER_UNIT * REGISTER_UNIT).min(MOST_REGISTERS)
+    };
+    loader.registers = Some(LOADER_REGISTERS);
+    let own = deal(free - kept, keeper.warps);
+    keeper.registers = Some(own);
+    free -= own * keeper.warps;
+    for role in rest {
+        role.registers = Some(deal(free, role.warps));
+    }
+}
+
+/// Statements that need no state, and those that do.
+fn parts(kernel: &Kernel, body: Vec<Stmt>) -> Parts {
+    let in_columns = |t: &TileId| kernel.tile(*t).shared().is_none();
+    let mut kept: BTreeSet<TileId> = BTreeSet::new();
+    let mut parts = Parts { maker: vec![], keeper: vec![] };
+    for stmt in body {
+        let touched: Vec<TileId> = stmt.reads().into_iter().chain(stmt.writes()).collect();
+        if touched.iter().any(|t| in_columns(t) || kept.contains(t)) {
+            kept.extend(stmt.writes());
+            parts.keeper.push(stmt);
+        } else {
+            parts.maker.push(stmt);
+        }
+    }
+    parts
+}
+
+/// Shared tiles that the maker writes and the keeper reads.
+fn handed(kernel: &Kernel, parts: &Parts) -> BTreeSet<TileId> {
+    let written: BTreeSet<TileId> = parts.maker.iter().flat_map(Stmt::writes).collect();
+    let read = parts.keeper.iter().flat_map(Stmt::reads);
+    read.filter(|t| written.contains(t) && kernel.tile(*t).shared().is_some()).collect()
+}
+
+#[derive(Default)]
+struct Barriers {
+    list: Vec<Mbarrier>,
+}
+
+impl Barriers {
+    fn add(&mut self, name: &str, count: usize, stages: usize) -> usize {
+        self.list.push(Mbarrier { name: name.to_owned(), count, stages });
+        self.list.len() - 1
+    }
+}
+
+/// What crosses from role to role, and the mbarriers at which it does.
+struct Crossing<'a> {
+    loaded: &'a BTreeSet<TileId>,
+    handed: &'a BTreeSet<TileId>,
+    full: usize,
+    left: usize,
+    made: usize,
+    taken: usize,
+}
+
+fn sync(sync: Sync) -> Stmt {
+    Stmt::Sync(sync)
+}
+
+impl Crossing<'_> {
+    /// Setup, body and finish of the loader: a chunk is handed over as soon as it is there, then the place of
+    /// the chunk that was left last is filled.
+    fn loader(
+        &self,
+        loads: &[(TileId, ParamId)],
+        stages: usize,
+        before: Vec<Stmt>,
+    ) -> [Vec<Stmt>; 3] {
+        let ahead = stages - 1;
+        let group = |ahead: usize| {
+            let load = move |(dst, param): &(TileId, ParamId)| Stmt::Load {
+                dst: *dst,
+                param: *param,
+                ahead,
+                col: 0,
+            };
+            loads.iter().map(load).chain([Stmt::Commit])
+        };
+        let mut setup = before;
+        if !setup.is_empty() {
+            setup.extend([Stmt::WaitLoads { pending: 0 }, sync(Sync::ProxyFence)]);
+        }
+        setup.extend((0..ahead).flat_map(group));
+        let mut body = vec![
+            Stmt::WaitLoads { pending: ahead - 1 },
+            sync(Sync::ProxyFence),
+            sync(Sync::Arrive(self.full)),
+            sync(Sync::Free { barrier: self.left, ahead }),
+            // Its own warps, too, have seen that what they wrote there was read.
+            sync(Sync::Role),
+        ];
+        body.extend(group(ahead));
+        [setup, body, vec![Stmt::WaitLoads { pending: 0 }]]
+    }
+
+    /// The maker's body.
+    fn maker(&self, kernel: &Kernel, stmts: Vec<Stmt>) -> Vec<Stmt> {
+        if stmts.is_empty() {
+            return stmts;
+        }
+        // What the last iteration left in the maker's own tiles is overwritten.
+        let opening = [sync(Sync::Role)];
+        let body = order::few_barriers(kernel, &opening, stmts, Sync::Role);
+        let body = self.waiting(body, true);
+        let mut body = self.leaving(kernel, body, self.loaded, self.left);
+        body.extend([sync(Sync::ProxyFence), sync(Sync::Arrive(self.made))]);
+        body
+    }
+
+    /// The keeper's body.
+    fn keeper(&self, kernel: &Kernel, stmts: Vec<Stmt>) -> Vec<Stmt> {
+        let body = warpgroup::overlapped(kernel, stmts);
+        let body = order::with_barriers(kernel, &[], body, Sync::Role);
+        let body = self.waiting(body, false);
+        let body = self.leaving(kernel, body, self.loaded, self.left);
+        self.leaving(kernel, body, self.handed, self.taken)
+    }
+
+    /// Waits before the first statement that needs them.
+    fn waiting(&self, body: Vec<Stmt>, makes: bool) -> Vec<Stmt> {
+        let mut out: Vec<Stmt> = Vec::with_capacity(body.len() + 2);
+        let mut waited: BTreeSet<usize> = BTreeSet::new();
+        for stmt in body {
+            let reads = stmt.reads();
+            let any = |tiles: &BTreeSet<TileId>| reads.iter().any(|t| tiles.contains(t));
+            if any(self.loaded) && waited.insert(self.full) {
+                out.push(sync(Sync::Wait(self.full)));
+            }
+            if !makes && any(self.handed) && waited.insert(self.made) {
+                out.push(sync(Sync::Wait(self.made)));
+            }
+            let hands = stmt.writes().iter().any(|t| self.handed.contains(t));
+            if makes && hands && waited.insert(self.taken) {
+                out.push(sync(Sync::Free { barrier: self.taken, ahead: 0 }));
+            }
+            out.push(stmt);
+        }
+        out
+    }
+
+    /// Arrives at `barrier` as soon as nothing reads `tiles` any more, running products included.
+    fn leaving(
+        &self,
+        kernel: &Kernel,
+        mut body: Vec<Stmt>,
+        tiles: &BTreeSet<TileId>,
+        barrier: usize,
+    ) -> Vec<Stmt> {
+        let mut running: VecDeque<bool> = VecDeque::new();
+        let mut last = None;
+        for (i, stmt) in body.iter().enumerate() {
+            let reads = stmt.reads().iter().any(|t| tiles.contains(t));
+            if warpgroup::runs_on(kernel, stmt) {
+                running.push_back(reads);
+            } else if reads {
+                last = Some(i);
+            } else if let Stmt::Sync(Sync::Products { pending }) = stmt {
+                let complete = running.drain(..running.len().saturating_sub(*pending));
+                if complete.fold(false, |any, one| any || one) {
+                    last = Some(i);
+                }
+            }
+        }
+        if let Some(last) = last {
+            body.insert(last + 1, sync(Sync::Arrive(barrier)));
+        }
+        body
+    }
+}

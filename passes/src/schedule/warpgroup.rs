@@ -1,0 +1,136 @@
+//! Which products run by warpgroups, and in what order they overlap with everything else.
+//!
+//! In: statements in an order that respects their data.  Out: the same with products by warpgroups, their
+//! operands laid out as these want them, epilogues of their own, and waits as late as the data allows.
+
+use super::order::depends;
+use sluice_ir::kernel::{
+    Arg, Body, Kernel, Mma, Place, Start, Stmt, Swizzle, Sync, Tile, TileId, Unit, View,
+};
+use std::collections::VecDeque;
+
+/// Rows of a product by a warpgroup in shared memory, and 16-bit columns of a swizzled panel.
+const WIDTH: usize = 64;
+/// The widest product.
+const WIDEST: usize = 256;
+/// Bytes of a panel's row, and of the block in which rows are permuted.
+const PITCH: usize = 128;
+const GROUP: usize = 1024;
+
+/// Chooses the unit of each product and lays out its operands; none if no product into columns can run
+/// by warpgroups.
+pub(super) fn products(kernel: &mut Kernel, body: &[Stmt]) -> Option<Vec<Stmt>> {
+    let fitting = |m: &Mma| m.unit == Unit::Tensor && fits(kernel, m);
+    let into_columns = |m: &Mma| kernel.tile(m.dst.tile).shared().is_none();
+    let suits = |s: &Stmt| matches!(s, Stmt::Mma(m) if fitting(m) && into_columns(m));
+    if !body.iter().any(suits) {
+        return None;
+    }
+    let mut operands: Vec<TileId> = Vec::new();
+    let mut out = Vec::new();
+    for stmt in body {
+        match stmt {
+            Stmt::Mma(m) if fitting(m) => {
+                operands.push(m.a.view.tile);
+                let mut m = Mma { unit: Unit::Warpgroup, ..m.clone() };
+                if !into_columns(&m) {
+                    operands.push(m.b.view.tile);
+                    out.push(Stmt::Mma(m));
+                    continue;
+                }
+                let (dst, then) = (m.dst, m.then.take());
+                out.push(Stmt::Mma(m));
+                out.extend(then.map(|then| epilogue(dst, then)));
+            }
+            other => out.push(other.clone()),
+        }
+    }
+    for tile in operands {
+        swizzle(&mut kernel.tiles[tile.0]);
+    }
+    Some(out)
+}
+
+/// What a product ends with, as a statement on its destination.
+fn epilogue(dst: View, then: Body) -> Stmt {
+    let sum = Arg { view: dst, transposed: false };
+    let args = [sum].into_iter().chain(then.args).collect();
+    Stmt::Map { dst, body: Body { expr: then.expr, args } }
+}
+
+fn fits(kernel: &Kernel, m: &Mma) -> bool {
+    let [blocks, rows, cols] = kernel.shape(m.dst);
+    let [_, a_rows, a_cols] = kernel.shape(m.a.view);
+    let inner = if m.a.transposed { a_rows } else { a_cols };
+    let operand = |view: View| {
+        let tile = kernel.tile(view.tile);
+        tile.shared().is_some_and(|s| {
+            let whole = s.padded_rows == tile.rows && s.padded_cols == tile.cols;
+            whole && tile.dtype.bytes() == 2 && tile.rows % 8 == 0 && tile.cols % WIDTH == 0
+        })
+    };
+    let whole = blocks == 1 && inner % 16 == 0 && operand(m.a.view);
+    if kernel.tile(m.dst.tile).shared().is_some() {
+        let square = rows % WIDTH == 0 && cols % WIDTH == 0 && cols <= WIDEST;
+        whole && square && operand(m.b.view) && m.start == Start::Zero
+    } else {
+        whole && cols % WIDTH == 0 && rows % 8 == 0 && rows <= WIDEST
+    }
+}
+
+fn swizzle(tile: &mut Tile) {
+    let bytes = tile.dtype.bytes();
+    if let Place::Shared(s) = &mut tile.place {
+        (s.pitch, s.swizzle) = (PITCH, Swizzle::Xor128);
+        s.stage_bytes = s.bytes(bytes).next_multiple_of(GROUP);
+    }
+}
+
+/// Whether a statement is a product that runs on after it.
+pub(super) fn runs_on(kernel: &Kernel, stmt: &Stmt) -> bool {
+    matches!(stmt, Stmt::Mma(m) if m.unit == Unit::Warpgroup
+        && kernel.tile(m.dst.tile).shared().is_none())
+}
+
+/// Orders statements so that products start as early as they can and are waited for as late as they can.
+///
+/// Greedy: a product whose operands are there comes first; then what touches no running product; then,
+/// behind a wait, what touches the oldest. All products are complete at the end.
+pub(super) fn overlapped(kernel: &Kernel, body: Vec<Stmt>) -> Vec<Stmt> {
+    let before: Vec<Vec<usize>> = (0..body.len())
+        .map(|j| (0..j).filter(|i| depends(&body[*i], &body[j])).collect())
+        .collect();
+    let mut placed = vec![false; body.len()];
+    let mut running: VecDeque<TileId> = VecDeque::new();
+    let mut out = Vec::new();
+    // The latest running product that a statement must wait for, counted from the oldest.
+    let needs = |stmt: &Stmt, running: &VecDeque<TileId>| {
+        let touches = |t: &TileId| stmt.reads().contains(t) || stmt.writes().contains(t);
+        running.iter().rposition(touches)
+    };
+    while placed.contains(&false) {
+        let ready: Vec<usize> = (0..body.len())
+            .filter(|i| !placed[*i] && before[*i].iter().all(|j| placed[*j]))
+            .collect();
+        let wait = |i: &usize| needs(&body[*i], &running);
+        let next = ready
+            .iter()
+            .find(|i| runs_on(kernel, &body[**i]) && wait(i).is_none())
+            .or_else(|| ready.iter().find(|i| wait(i).is_none()))
+            .or_else(|| ready.iter().min_by_key(|i| wait(i)));
+        let next = *next.expect("an order that respects the data has a next statement");
+        if let Some(last) = needs(&body[next], &running) {
+            running.drain(..=last);
+            out.push(Stmt::Sync(Sync::Products { pending: running.len() }));
+        }
+        if runs_on(kernel, &body[next]) {
+            running.extend(body[next].writes());
+        }
+        out.push(body[next].clone());
+        placed[next] = true;
+    }
+    if !running.is_empty() {
+        out.push(Stmt::Sync(Sync::Products { pending: 0 }));
+    }
+    out
+}
