@@ -129,8 +129,11 @@ fn describe(term: &Term, core: &Core, transposed: bool) -> String {
         per_channel.then(|| format!("decay per channel of the {side}"))
     };
     let scalar = |gate| !term.is_zero(gate) && term.shape(gate).features == 1;
-    let mut parts: Vec<String> =
-        vector(core.g, rows).into_iter().chain(vector(core.w, columns)).collect();
+    let mixed = term.shape(core.g).rows;
+    let mut parts: Vec<String> = match mixed {
+        1 => vector(core.g, rows).into_iter().chain(vector(core.w, columns)).collect(),
+        n => vec![format!("{n} states mixed by a matrix")],
+    };
     if scalar(core.g) || scalar(core.w) {
         parts.push("scalar decay".to_owned());
     }

@@ -75,6 +75,16 @@ impl Model {
                 let doublings = of(*n).facts.count().next_power_of_two().ilog2();
                 f64::from(doublings) * self.product(me.shape, me.shape.features)
             }
+            Seq::Mprod(_) | Seq::Mall(_) => self.scalar(me.shape, me.shape.features as f64),
+            Seq::Blend([r, _]) | Seq::Blendt([r, _]) => {
+                self.scalar(me.shape, 2.0 * array(*r).shape.features as f64)
+            }
+            Seq::Mscore([_, p, _, r]) => {
+                let n = array(*r).shape.features;
+                let pairs =
+                    Shape { rows: me.shape.rows * n, features: me.shape.features * n, ..me.shape };
+                self.product(pairs, array(*p).shape.features / n) + self.scalar(pairs, 2.0)
+            }
             Seq::Dhist([.., x, _]) => self.dense_loop(array(*x).shape),
             Seq::Tile(_) => self.scalar(me.shape, 1.0),
             Seq::Top(_) => self.scalar(me.shape, me.shape.features as f64),

@@ -233,6 +233,8 @@ fn exponents(term: &Term) -> Vec<Exponents> {
         let gates = match (node, core_of(node)) {
             (Seq::Unary(Unary::Exp, [x]), _) => vec![*x],
             (Seq::Score([.., g]) | Seq::Vmix([.., g]) | Seq::Seg([_, g]), _) => vec![*g],
+            // A matrix of states is no exponent.
+            (_, Some((_, core))) if term.shape(core.g).rows > 1 => vec![core.w],
             (_, Some((_, core))) => vec![core.g, core.w],
             _ => continue,
         };

@@ -2,7 +2,7 @@
 //!
 //! Everything here is written as its definition reads; speed is no aim.
 
-use super::Mask;
+use super::{Mask, mixing};
 
 /// A dense array in row-major order.
 #[derive(Clone, Debug, PartialEq)]
@@ -241,8 +241,13 @@ pub(super) fn history(mask: Mask, core: &CoreArrays) -> History {
         let fed = Array3::product(&core.a.block(n).transposed(), &z);
         let plain = Array3::product(&core.c.block(n).transposed(), &core.d.block(n));
         let gates = [core.g.block(n).transposed(), core.w.block(n)];
-        let decayed =
-            |s: &Array3| Array3::zip(&[s, &gates[0], &gates[1]], |x| (x[1] + x[2]).exp() * x[0]);
+        let decayed = |s: &Array3| {
+            if core.g.rows > 1 {
+                let mixed = mixing::advanced(&core.g.block(n), s);
+                return Array3::zip(&[&mixed, &gates[1]], |x| x[1].exp() * x[0]);
+            }
+            Array3::zip(&[s, &gates[0], &gates[1]], |x| (x[1] + x[2]).exp() * x[0])
+        };
         let writes = add(&fed, &plain);
         let (seen, next) = match mask {
             Mask::Strict | Mask::Tstrict => (state.clone(), add(&decayed(&state), &writes)),

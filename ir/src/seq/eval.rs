@@ -1,9 +1,9 @@
 //! What a sequence term means: every node as an array of doubles.
 
 use super::array::{Array3, CoreArrays, History, history};
-use super::dense;
 use super::shape::{Blocks, Shape};
 use super::{Core, Facts, Leaf, LeafKind, Mask, RootKind, Seq, Source, Term, core_of};
+use super::{dense, mixing};
 use crate::problem::{Array, Arrays, Problem};
 use crate::step::{Order, Sharing};
 use egg::Id;
@@ -207,7 +207,7 @@ impl Evaluator<'_> {
         }
     }
 
-    /// What has to do with a dense transition.
+    /// What has to do with a transition that is a matrix.
     fn dense(&self, node: &Seq) -> Array3 {
         let array = |id: &Id| self.array(*id);
         match node {
@@ -217,6 +217,13 @@ impl Evaluator<'_> {
             }
             Seq::Dhist([m, n, a, x, s]) => {
                 dense::states(self.mask(*m), self.count(*n), [array(a), array(x), array(s)])
+            }
+            Seq::Mprod([m, r]) => mixing::running(self.mask(*m), array(r)),
+            Seq::Mall([r]) => mixing::total(array(r)),
+            Seq::Blend([r, x]) => mixing::blend(array(r), array(x), false),
+            Seq::Blendt([r, x]) => mixing::blend(array(r), array(x), true),
+            Seq::Mscore([m, p, a, r]) => {
+                mixing::score(self.mask(*m), [array(p), array(a), array(r)])
             }
             Seq::Last([_, s]) if self.values.live == 0 => array(s).clone(),
             Seq::Last([x, _]) => array(x).block(self.values.live - 1),

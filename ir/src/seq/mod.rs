@@ -8,6 +8,7 @@ mod array;
 mod dense;
 mod eval;
 mod mask;
+mod mixing;
 mod notation;
 mod op;
 mod print;

@@ -167,7 +167,10 @@ impl<'a> Writer<'a> {
             lines.push(format!("{z} = {solved}"));
         }
         let mut kept = h.clone();
-        if !zero(core.g) {
+        if self.term.shape(core.g).rows > 1 {
+            let kron = if self.style == Style::Text { "⊗" } else { r"\otimes" };
+            kept = format!("({} {kron} I) {kept}", self.named(core.g).within(Tightness::Product));
+        } else if !zero(core.g) {
             kept = format!("{} {} {kept}", self.exponential(core.g), self.times());
         }
         if !zero(core.w) {

@@ -197,6 +197,19 @@ operators! {
     /// `last x S`: `[T, K, V], [1, K, V] -> [1, K, V]`, the value at the last token that exists, `S` if
     /// none does.
     "last" = Last / 2,
+    /// `mprod m R`: for `n x n` matrices `[N, Cn, n]`, at each of `C` steps `t` the product of those at all
+    /// `s` with `m(t, s)`, later ones from the left.
+    "mprod" = Mprod / 2,
+    /// `mall R`: `[N, Cn, n] -> [N, n, n]`, the product of all matrices of a block.
+    "mall" = Mall / 1,
+    /// `blend R x`: `[N, Cn, n], [N, Cr, nK] -> [N, Cr, nK]`, the matrix of each step applied to the `n`
+    /// parts of its rows.
+    "blend" = Blend / 2,
+    /// `blendt R x`: the same with the transposes of the matrices.
+    "blendt" = Blendt / 2,
+    /// `mscore m p a R`: `[N, Cr, nK], [N, Cr', nK], [N, Cn, n] -> [N, Cr, Cr']`, `m(t,s) p_t . Q a_s` with
+    /// `Q` the product of the matrices between the steps, applied to the `n` parts of a row.
+    "mscore" = Mscore / 4,
     /// `hist m g w a L p b c d S`: a loop over blocks,
     /// `Z = (I - L)^-1 (p H + b), H' = e^g . H . e^w + a^T Z + c^T d`, from `H = S` on; its states
     /// `[N, K, V]`, with `strict` before and with `incl` after each block.
@@ -231,7 +244,8 @@ fn leaf(text: &str) -> Option<Seq> {
 /// and with a transposed mask the blocks are passed from right to left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Core {
-    /// Log decay of rows, `[N, 1, 1|K]`.
+    /// Log decay of rows, `[N, 1, 1|K]`; or, `[N, n, n]` with `n > 1`, a matrix that stands for `e^g` and
+    /// mixes `n` states whose rows are stacked.
     pub g: Id,
     /// Log decay of columns, `[N, 1, 1|V]`.
     pub w: Id,

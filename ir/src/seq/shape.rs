@@ -3,7 +3,7 @@
 //! 1. Extents of pointwise operands divide the result's, on every axis.
 //! 2. Contracted extents are equal; operands of one batched operator have the same blocks, or one.
 //! 3. Gates have as many rows as there are steps, and 1 or all features.
-//! 4. In a core, `g` and `w` have one row, `a L p b` the same rows, `c d` the same rows, and `S` is
+//! 4. In a core, `g` and `w` have one row (or `g` is a square matrix that mixes stacked states), `a L p b` the same rows, `c d` the same rows, and `S` is
 //!    one block.
 //!
 //! [`facts`] panics where they are broken: only a bug of a pass can do that.
@@ -214,6 +214,9 @@ pub fn facts(node: &Seq, leaves: &Leaves, of: &dyn Fn(Id) -> Facts) -> Facts {
         | Seq::Top(_) => layout(node, of),
         Seq::Hist(_) | Seq::Hz(_) | Seq::Fin(_) => history(node, of),
         Seq::Tr(_) | Seq::Drun(_) | Seq::Dhist(_) | Seq::Last(_) => super::dense::facts(node, of),
+        Seq::Mprod(_) | Seq::Mall(_) | Seq::Blend(_) | Seq::Blendt(_) | Seq::Mscore(_) => {
+            super::mixing::facts(node, of)
+        }
     };
     Facts::Array(array)
 }
@@ -458,7 +461,12 @@ fn history(node: &Seq, of: &dyn Fn(Id) -> Facts) -> ArrayFacts {
         let fits = found.rows == rows && widths.contains(&found.features);
         assert!(fits && found.blocks == blocks, "{node}: {what} is {found}");
     };
-    expect("g", g.shape, 1, &[1, keys]);
+    if g.shape.rows == 1 {
+        expect("g", g.shape, 1, &[1, keys]);
+    } else {
+        expect("g", g.shape, g.shape.features, &[g.shape.rows]);
+        assert!(keys.is_multiple_of(g.shape.rows), "{node}: g is {}", g.shape);
+    }
     expect("w", w.shape, 1, &[1, values]);
     expect("L", l.shape, a.shape.rows, &[a.shape.rows]);
     expect("a", a.shape, a.shape.rows, &[keys]);

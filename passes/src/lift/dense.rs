@@ -178,7 +178,7 @@ fn exchanged(values: &[f64], size: usize) -> Arc<[f64]> {
 }
 
 /// The largest element of a power of a matrix, if powers do not stay bounded.
-fn growth(values: &[f64], size: usize) -> Option<f64> {
+pub(super) fn growth(values: &[f64], size: usize) -> Option<f64> {
     let mut power = values.to_vec();
     for _ in 0..=DOUBLINGS {
         let largest = power.iter().fold(0.0f64, |most, x| most.max(x.abs()));

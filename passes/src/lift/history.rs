@@ -34,17 +34,28 @@ impl Lifter<'_> {
         if let Some(a) = matrix.dense {
             return self.dense_history(state, a, &matrix);
         }
-        let (feedback, plain) = self.written_symbols(state, &matrix.rows);
         let (keys, values) = (self.volume(rows), self.volume(columns));
+        let nothing_kept = self.builder.number(f64::NEG_INFINITY);
+        let g = if matrix.keeps { matrix.g } else { Some(nothing_kept) };
+        let gates = (self.gate(g, keys), self.gate(matrix.w, values));
+        self.assemble(state, &matrix.rows, gates)
+    }
+
+    /// The core of a state from its decays and from the keys of what is written to it.
+    pub(super) fn assemble(
+        &mut self,
+        state: StateId,
+        rows: &[(Id, Symbol)],
+        (g, w): (Id, Id),
+    ) -> Lifting<()> {
+        let (feedback, plain) = self.written_symbols(state, rows);
+        let (keys, values) = (self.keys(state), self.volume(&self.states[&state].columns));
         let mut gather = Gather { lifter: self, state, keys, values };
         let (p, b) = gather.readers(&feedback)?;
         let l = gather.feeds(&feedback);
-        let a = gather.keys_of(&feedback, &matrix.rows);
-        let c = gather.keys_of(&plain, &matrix.rows);
+        let a = gather.keys_of(&feedback, rows);
+        let c = gather.keys_of(&plain, rows);
         let d = gather.plain_values(&plain);
-        let nothing_kept = self.builder.number(f64::NEG_INFINITY);
-        let g = if matrix.keeps { matrix.g } else { Some(nothing_kept) };
-        let (g, w) = (self.gate(g, keys), self.gate(matrix.w, values));
         let s = self.initial_state(state);
         let core = Core { g, w, a, l, p, b, c, d, s };
         let values = self.values_of(state);
@@ -84,7 +95,7 @@ impl Lifter<'_> {
     }
 
     /// The term, with what padding tokens must have: 0, or for values any finite number.
-    fn neutral_at_padding(&mut self, id: Id, neutral: Neutral) -> Id {
+    pub(super) fn neutral_at_padding(&mut self, id: Id, neutral: Neutral) -> Id {
         let holds = match neutral {
             Neutral::Zero => padding::is_zero_at_padding,
             Neutral::Finite => padding::is_finite_at_padding,
@@ -95,11 +106,17 @@ impl Lifter<'_> {
         self.builder.add(Seq::Live([id]))
     }
 
-    /// A state before the first token, `[1, K, V]`.
-    pub(super) fn initial_state(&mut self, state: StateId) -> Id {
+    /// A state before the first token, `[1, K, V]`; of mixed states all, one below the other.
+    fn initial_state(&mut self, state: StateId) -> Id {
         let values = &self.states[&state];
         let shape = Shape::one(self.volume(&values.rows), self.volume(&values.columns));
-        self.state_leaf(state, shape, values.transposed)
+        let transposed = values.transposed;
+        let members = values.mixed.as_ref().map_or(vec![state], |mixed| mixed.members.clone());
+        let first = self.state_leaf(members[0], shape, transposed);
+        members[1..].iter().fold(first, |above, member| {
+            let below = self.state_leaf(*member, shape, transposed);
+            self.builder.add(Seq::Weave([above, below]))
+        })
     }
 
     /// A state before the first token with its columns as rows, `[1, V, K]`.
@@ -142,24 +159,31 @@ impl Lifter<'_> {
 
     /// The final state as a root.
     pub(super) fn final_state(&mut self, state: StateId) -> Root {
-        let values = &self.states[&state];
+        let declared = &self.recurrence.states[state.0];
+        let dims = declared.dims.iter().map(|d| self.sizes[d.0]).collect();
+        let (name, kind) = (declared.name.clone(), RootKind::State);
+        let (leader, part) = match self.part_of(state) {
+            Some((leader, first, rows)) => (leader, Some((first, rows))),
+            None => (state, None),
+        };
+        let values = &self.states[&leader];
         let (id, transposed) = match values.dense {
             Some(dense) => (self.last_dense(dense), self.rows_are_columns(state)),
             None => {
                 let transposed = values.transposed;
-                let core = self.core(state);
+                let core = self.core(leader);
                 let mask = self.builder.add(Seq::Mask(Mask::Strict));
                 (self.builder.add(Seq::Fin(core.operands(mask))), transposed)
             }
         };
-        let declared = &self.recurrence.states[state.0];
-        Root {
-            name: declared.name.clone(),
-            kind: RootKind::State,
-            transposed,
-            dims: declared.dims.iter().map(|d| self.sizes[d.0]).collect(),
-            id,
-        }
+        let id = match part {
+            None => id,
+            Some((first, rows)) => {
+                let (first, rows) = (self.builder.count(first), self.builder.count(rows));
+                self.builder.add(Seq::Rows([first, rows, id]))
+            }
+        };
+        Root { name, kind, transposed, dims, id }
     }
 
     /// The values that a symbol stands for, `[T, 1, V]`.
@@ -184,7 +208,7 @@ impl Lifter<'_> {
 
 /// What an operand of a core must be at padding tokens.
 #[derive(Clone, Copy)]
-enum Neutral {
+pub(super) enum Neutral {
     /// Keys and log decays.
     Zero,
     /// What is multiplied with keys.
@@ -192,16 +216,16 @@ enum Neutral {
 }
 
 /// Gathers the rows of a core's operands.
-struct Gather<'l, 'a> {
-    lifter: &'l mut Lifter<'a>,
-    state: StateId,
-    keys: usize,
-    values: usize,
+pub(super) struct Gather<'l, 'a> {
+    pub(super) lifter: &'l mut Lifter<'a>,
+    pub(super) state: StateId,
+    pub(super) keys: usize,
+    pub(super) values: usize,
 }
 
 impl Gather<'_, '_> {
     /// `[T, n, width]` from one entry per row; no rows are one row of zeros.
-    fn weave(&mut self, rows: &[Option<Id>], width: usize, neutral: Neutral) -> Id {
+    pub(super) fn weave(&mut self, rows: &[Option<Id>], width: usize, neutral: Neutral) -> Id {
         let builder = &mut self.lifter.builder;
         let shape = Shape::token(1, width);
         let mut woven = None;
@@ -273,7 +297,7 @@ impl Gather<'_, '_> {
     }
 
     /// `[T, 1, n]` from `n` scalars.
-    fn cat(&mut self, entries: &[Option<Id>]) -> Id {
+    pub(super) fn cat(&mut self, entries: &[Option<Id>]) -> Id {
         let builder = &mut self.lifter.builder;
         let shape = Shape::token(1, 1);
         let scalar = |e: &Option<Id>, builder: &mut Builder| match e {

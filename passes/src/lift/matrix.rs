@@ -83,13 +83,13 @@ impl Lifter<'_> {
         Matrix { rows: vec![(x, self.symbol(state, y))], ..Matrix::default() }
     }
 
-    fn symbol(&mut self, state: StateId, y: Vector) -> Symbol {
+    pub(super) fn symbol(&mut self, state: StateId, y: Vector) -> Symbol {
         let values = &mut self.values_of(state).values;
         values.push(y);
         values.len() - 1
     }
 
-    fn outer(&mut self, state: StateId, a: NodeId, b: NodeId) -> Lifting<Matrix> {
+    pub(super) fn outer(&mut self, state: StateId, a: NodeId, b: NodeId) -> Lifting<Matrix> {
         let rows = &self.states[&state].rows;
         let along_rows = |n: NodeId| self.recurrence.node(n).dims == *rows;
         let (x, y) = if along_rows(a) { (a, b) } else { (b, a) };

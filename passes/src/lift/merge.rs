@@ -39,7 +39,8 @@ struct Share {
 fn groups(term: &Term) -> BTreeMap<Core, Share> {
     let cores: Vec<Core> = term.loops().into_iter().map(|(core, _)| core).collect();
     let mergeable = |core: &&Core| {
-        let plain = term.is_zero(core.w) && term.is_zero(core.p) && term.is_zero(core.b);
+        let decays = term.shape(core.g).rows == 1;
+        let plain = decays && term.is_zero(core.w) && term.is_zero(core.p) && term.is_zero(core.b);
         plain && read_along_rows(term, **core)
     };
     let mut groups: BTreeMap<([Id; 2], Option<u64>), Vec<Core>> = BTreeMap::new();

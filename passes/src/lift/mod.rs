@@ -14,12 +14,15 @@ mod gates;
 mod history;
 mod matrix;
 mod merge;
+mod mixed;
 mod order;
 mod padding;
 mod refusal;
 mod tensor;
 mod terms;
 mod vector;
+
+pub(crate) use order::taken_up;
 
 use affine::{Matrix, Vector};
 use dense::Dense;
@@ -43,22 +46,28 @@ pub fn lift(
 ) -> Result<Term, Vec<Diagnostic>> {
     let sizes = sizes(recurrence, extents)?;
     let recurrence = &fold(recurrence, extents);
-    let touches = order::touched_states(recurrence);
-    let states = order::dependency_order(recurrence, &touches).map_err(|d| vec![d])?;
+    let mut touches = order::touched_states(recurrence);
+    let groups = order::dependency_order(recurrence, &touches);
+    let leaders: BTreeMap<StateId, StateId> =
+        groups.iter().flat_map(|group| group.iter().map(|state| (*state, group[0]))).collect();
+    for set in &mut touches {
+        *set = set.iter().map(|state| leaders[state]).collect();
+    }
     let mut lifter = Lifter {
         recurrence,
         sizes,
         touches,
+        leaders,
         builder: Builder::default(),
         terms: BTreeMap::new(),
         states: BTreeMap::new(),
     };
-    let mut refused = Vec::new();
-    for state in states {
-        if let Err(refusal) = lifter.state(state) {
-            refused.push(*refusal.diagnostic);
-            return Err(refused);
-        }
+    for group in groups {
+        let lifted = match group[..] {
+            [state] => lifter.state(state),
+            _ => lifter.mixed(&group),
+        };
+        lifted.map_err(|refusal| vec![*refusal.diagnostic])?;
     }
     lifter.finish()
 }
@@ -101,6 +110,8 @@ struct StateValues {
     core: Option<Core>,
     /// The history of a state with a dense transition, which has no core.
     dense: Option<Dense>,
+    /// The states that are stacked in this one's history, which stands for all of them.
+    mixed: Option<mixed::Mixed>,
     /// The symbols of the core's feedback rows in order.
     feedback: Vec<affine::Symbol>,
 }
@@ -108,8 +119,10 @@ struct StateValues {
 struct Lifter<'a> {
     recurrence: &'a Recurrence,
     sizes: Vec<usize>,
-    /// For every node the states that it depends on.
+    /// For every node the states that it depends on; of states that take up each other the first.
     touches: Vec<BTreeSet<StateId>>,
+    /// For each state the first of those that it takes up and that take it up; itself if alone.
+    leaders: BTreeMap<StateId, StateId>,
     builder: Builder,
     /// Token-level terms found so far.
     terms: BTreeMap<NodeId, Id>,

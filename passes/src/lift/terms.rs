@@ -1,8 +1,8 @@
 //! Token-level terms: nodes whose states are all lifted, reads of states included.
 
-use super::Lifter;
 use super::affine::{Matrix, Vector};
 use super::refusal::{Lifting, Refusal};
+use super::{Lifter, StateValues};
 use egg::Id;
 use sluice_ir::pointwise::{Binary, Interval, Unary};
 use sluice_ir::seq::{Leaf, LeafKind, Mask, Seq, Shape, Source};
@@ -135,8 +135,8 @@ impl Lifter<'_> {
     /// The state and mask if a node is a vector state before or after the step.
     fn vector_state_before_or_after(&self, node: NodeId) -> Option<(StateId, Mask)> {
         let is_vector = |s: &StateId| {
-            let whole = self.states[s].dense.is_some() && !self.states[s].transposed;
-            self.recurrence.states[s.0].dims.len() < 2 || whole
+            let whole = |known: &StateValues| known.dense.is_some() && !known.transposed;
+            self.recurrence.states[s.0].dims.len() < 2 || self.states.get(s).is_some_and(whole)
         };
         if let Op::State(state) = self.recurrence.node(node).op {
             return Some((state, Mask::Strict)).filter(|(s, _)| is_vector(s));
@@ -193,6 +193,9 @@ impl Lifter<'_> {
         if let [state] = states[..]
             && self.has_dims_of(node, state)
         {
+            if self.states[&state].mixed.is_some() {
+                return self.read_group((state, dim), node, reader);
+            }
             let values = &self.states[&state];
             let along = match () {
                 () if values.rows == [dim] => Some(Along::Rows),
@@ -328,7 +331,7 @@ impl Lifter<'_> {
         if let Some(read) = vector.read {
             let p = self.decayed(read.p, read.g);
             let rows = &self.states[&state].rows;
-            let width = self.volume(rows);
+            let width = self.keys(state);
             let p =
                 if rows.is_empty() { p } else { self.builder.spread(p, Shape::token(1, width)) };
             let states = self.states_seen(state, Mask::Strict);

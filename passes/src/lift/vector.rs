@@ -59,6 +59,10 @@ impl Lifter<'_> {
         if !is_matrix(matrix) || self.states[&state].rows != [dim] {
             return Err(Refusal::both_sides(self.recurrence.node(node).span.clone()));
         }
+        if self.states[&state].mixed.is_some() {
+            let p = self.term(reader)?;
+            return self.read_mixed(state, matrix, p);
+        }
         let matrix = self.matrix(state, matrix)?;
         if matrix.dense.is_some() {
             return Err(self.scaled_transition(node));

@@ -57,6 +57,7 @@ impl Blocking {
         }
         Law::new((family, self.mask.name()), lhs, rhs, Rounding::Rescales)
             .when(guards)
+            .when(&[Guard::Rows("?g", 1)])
             .over(&variables)
             .from(REFERENCE)
     }

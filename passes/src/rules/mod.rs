@@ -7,6 +7,7 @@ mod law;
 mod layout;
 mod mask;
 mod mix;
+mod mixing;
 mod pointwise;
 mod product;
 mod score;
@@ -41,6 +42,7 @@ pub fn laws(sizes: Sizes) -> Vec<Law> {
     [
         history::laws(sizes),
         dense::laws(sizes),
+        mixing::laws(sizes),
         feedback::laws(sizes),
         score::laws(sizes),
         mix::laws(sizes),

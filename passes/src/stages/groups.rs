@@ -1,6 +1,7 @@
 //! States that are updated together, and which of them must wait for which.
 
 use super::Program;
+use crate::lift::taken_up;
 use sluice_ir::step::{Order, StateId};
 use std::collections::BTreeSet;
 
@@ -70,6 +71,11 @@ fn components(program: &Program) -> Vec<BTreeSet<StateId>> {
     let mut reach: Vec<BTreeSet<StateId>> = (0..count)
         .map(|s| needs(program, &BTreeSet::from([StateId(s)])).map(|(state, _)| state).collect())
         .collect();
+    for state in (0..count).map(StateId) {
+        for other in taken_up(program.recurrence, state) {
+            reach[other.0].insert(state);
+        }
+    }
     for middle in 0..count {
         for from in 0..count {
             if reach[from].contains(&StateId(middle)) {

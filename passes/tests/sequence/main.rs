@@ -9,6 +9,7 @@ mod ablation;
 mod agreement;
 mod explanations;
 mod laws;
+mod mixed;
 mod notation;
 mod orders;
 mod pitfalls;

@@ -1,7 +1,7 @@
 //! Programs of the normal form in step form.
 
 use crate::step_form::Step;
-use crate::{readouts, tensors};
+use crate::{mixed, readouts, tensors};
 use sluice_ir::pointwise::{Binary, Unary};
 use sluice_ir::step::{NodeId, Op, Recurrence, Reduction};
 
@@ -407,7 +407,7 @@ fn divided_and_reset() -> Recurrence {
 
 /// Every program of the normal form that the tests run through.
 pub(crate) fn all() -> Vec<Recurrence> {
-    [vectors_and_states(), tensors::all(), readouts::all()].concat()
+    [vectors_and_states(), tensors::all(), readouts::all(), mixed::all()].concat()
 }
 
 fn vectors_and_states() -> Vec<Recurrence> {

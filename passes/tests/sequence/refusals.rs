@@ -172,10 +172,9 @@ fn a_dense_transition_stands_alone() {
 fn states_that_need_each_other_are_named() {
     let mut p = Step::new("circle");
     let (k, v) = (p.token("k", "K"), p.token("v", "V"));
-    let (a, b) = (p.state("A", "KV"), p.state("B", "KV"));
-    let (from_a, from_b) = (p.dot(k, a, "K"), p.dot(k, b, "K"));
-    let (to_a, to_b) = (p.outer(k, from_b), p.outer(k, from_a));
-    let (next_a, next_b) = (p.add(a, to_a), p.add(b, to_b));
+    let (a, b) = (p.state("A", "KV"), p.state("B", "V"));
+    let (from_a, to_a) = (p.dot(k, a, "K"), p.outer(k, b));
+    let (next_a, next_b) = (p.add(a, to_a), p.add(b, from_a));
     let o = p.dot(next_a, v, "V");
     p.update("A", next_a);
     p.update("B", next_b);
@@ -187,11 +186,12 @@ fn states_that_need_each_other_are_named() {
 }
 
 #[test]
-fn a_state_added_to_a_state_is_not_supported() {
-    let mut p = Step::new("momentum");
-    let (k, v) = (p.token("k", "K"), p.token("v", "V"));
-    let (a, b) = (p.state("A", "KV"), p.state("B", "KV"));
+fn memories_added_to_memories_are_not_supported() {
+    let mut p = Step::new("memories");
+    let (m, k, v) = (p.token("m", "M"), p.token("k", "K"), p.token("v", "V"));
+    let (a, b) = (p.state("A", "MKV"), p.state("B", "MKV"));
     let write = p.outer(k, v);
+    let write = p.outer(m, write);
     let next_a = p.add(a, write);
     let next_b = p.add(b, next_a);
     let o = p.dot(k, next_b, "K");

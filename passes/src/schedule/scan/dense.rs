@@ -266,5 +266,5 @@ impl Scan<'_> {
 }
 
 fn refused(what: &str) -> Diagnostic {
-    Diagnostic::new(Code::Unsupported, format!("the fused scan has no {what}"))
+    Diagnostic::new(Code::Unsupported, format!("the fused scan cannot have {what}"))
 }

@@ -53,7 +53,7 @@ impl Scan<'_> {
         Ok(self.loops.len() - 1)
     }
 
-    fn state_size(&self, core: Core) -> [usize; 2] {
+    pub(super) fn state_size(&self, core: Core) -> [usize; 2] {
         let width = self.term.shape(core.s).features;
         let parts = self.setting.parts;
         let cut = parts > 1 && width > 1;
@@ -62,7 +62,7 @@ impl Scan<'_> {
     }
 
     /// Loads a state's value before the first token to the columns of `dst` from `col` on.
-    fn load_state(&mut self, s: Id, dst: TileId, col: usize) -> Result<(), Diagnostic> {
+    pub(super) fn load_state(&mut self, s: Id, dst: TileId, col: usize) -> Result<(), Diagnostic> {
         match self.term.node(s).clone() {
             Seq::Var(name) => {
                 let leaf = self.term.leaf(s).expect("a variable is a leaf").clone();
@@ -117,7 +117,7 @@ impl Scan<'_> {
         Ok(())
     }
 
-    fn state_param(
+    pub(super) fn state_param(
         &self,
         name: &str,
         kind: ParamKind,
@@ -244,6 +244,9 @@ impl Scan<'_> {
     pub(super) fn final_state(&mut self, root: &Root) -> Result<(), Diagnostic> {
         if let Seq::Last([states, _]) = *self.term.node(root.id) {
             return self.final_rows(root, states);
+        }
+        if let Seq::Rows([first, _, states]) = *self.term.node(root.id) {
+            return self.final_part(root, (first, states));
         }
         let (source, col) = self.state_range(root.id);
         let index = self.open(source)?;

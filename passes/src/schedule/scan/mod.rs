@@ -11,6 +11,7 @@ mod dense;
 mod fuse;
 mod halves;
 mod history;
+mod mixed;
 mod product;
 mod value;
 
@@ -128,6 +129,10 @@ struct Scan<'a> {
     /// Loops with a dense transition, and powers of transitions by doublings.
     dense: Vec<dense::Rows>,
     powers: BTreeMap<(Id, u32), [TileId; 2]>,
+    /// Loops of stacked states, rows cut to parts, and products of matrices.
+    stacked: Vec<mixed::Stacked>,
+    stacked_parts: BTreeMap<Id, Vec<TileId>>,
+    chains: BTreeMap<Id, TileId>,
     /// Token inputs that each chunk loads.
     loads: Vec<(TileId, ParamId)>,
 }
@@ -161,6 +166,9 @@ impl<'a> Scan<'a> {
             loops: Vec::new(),
             dense: Vec::new(),
             powers: BTreeMap::new(),
+            stacked: Vec::new(),
+            stacked_parts: BTreeMap::new(),
+            chains: BTreeMap::new(),
             loads: Vec::new(),
         };
         // Computed values that are written are rounded once, after everything else.
@@ -169,8 +177,11 @@ impl<'a> Scan<'a> {
             scan.wide[usize::from(values)] |= !scan.is_exact(values);
         }
         // States that pass from step to step are rounded for their readers only.
-        for id in term.ids().filter(|id| matches!(term.node(*id), Seq::Drun(_) | Seq::Dhist(_))) {
-            scan.wide[usize::from(id)] = true;
+        for id in term.ids() {
+            let passes = matches!(term.node(id), Seq::Drun(_) | Seq::Dhist(_));
+            if passes || scan.reads_stacked(id) {
+                scan.wide[usize::from(id)] = true;
+            }
         }
         scan
     }
@@ -202,8 +213,10 @@ impl<'a> Scan<'a> {
         for root in roots.iter().filter(|r| r.kind == RootKind::State) {
             self.final_state(root)?;
         }
+        self.prepare_stacked()?;
         self.update_states()?;
-        self.update_rows()
+        self.update_rows()?;
+        self.update_stacked()
     }
 
     fn output(&mut self, name: &str, id: Id) -> Result<(), Diagnostic> {

@@ -59,6 +59,7 @@ impl Scan<'_> {
     pub(super) fn is_product(&self, id: Id) -> bool {
         matches!(self.term.node(id), Seq::Mm(_) | Seq::Mmt(_) | Seq::Tmm(_) | Seq::Solve(_))
             && !self.is_broadcast(id)
+            && !self.reads_stacked(id)
     }
 
     /// Whether a node is a product over one feature: a column times a row.
@@ -222,6 +223,7 @@ impl Scan<'_> {
         match *self.term.node(id) {
             Seq::Seg([m, g]) => masked(m, steps(g)),
             Seq::Score([m, _, _, g]) => masked(m, steps(g)),
+            Seq::Mscore([m, _, _, r]) => masked(m, steps(r) / self.term.shape(r).features),
             Seq::Masked([m, n, _]) => masked(m, self.term.facts(n).count()),
             Seq::Binary(Binary::Mul, [a, b]) => match self.band(a) {
                 Band::Full => self.band(b),

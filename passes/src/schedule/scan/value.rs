@@ -216,6 +216,18 @@ impl Scan<'_> {
     fn produce(&mut self, id: Id, dtype: Dtype) -> Result<TileId, Diagnostic> {
         match self.term.node(id).clone() {
             Seq::Var(name) => Ok(self.input(id, &name)),
+            Seq::Hist(_) | Seq::Hz(_) if self.is_stacked(id) => self.stacked_values(id, dtype),
+            Seq::Mm(_) if self.reads_stacked(id) => self.stacked_read(id, dtype),
+            Seq::Mprod([m, r]) => {
+                let mask = self.mask(m);
+                self.mixing_product(id, (Some(mask), r))
+            }
+            Seq::Blend([r, x]) | Seq::Blendt([r, x]) => self.blended(id, (r, x), dtype),
+            Seq::Mall([r]) => self.mixing_product(id, (None, r)),
+            Seq::Mscore([m, p, a, r]) => {
+                let mask = self.mask(m);
+                self.mixing_score(id, (mask, [p, a, r]), dtype)
+            }
             Seq::Hist([_, ..]) => self.state_before(id, dtype),
             Seq::Hz(_) => self.written(id, dtype),
             Seq::Drun(_) => self.run_of_rows(id),
