@@ -26,6 +26,8 @@ pub(super) struct Emitter<'c, 'k> {
     registers: RefCell<BTreeMap<TileId, Vec<Val<'c>>>>,
     /// Column tiles with products by warpgroups that are not waited for.
     running: RefCell<VecDeque<TileId>>,
+    /// The warp that takes the next piece of work of which there are few.
+    turn: Cell<usize>,
 }
 
 /// A parameter at run time.
@@ -93,6 +95,7 @@ impl<'c, 'k> Emitter<'c, 'k> {
             now: Cell::new(Now { chunk: zero, live: zero }),
             registers: RefCell::default(),
             running: RefCell::default(),
+            turn: Cell::new(0),
         }
     }
 
@@ -222,9 +225,20 @@ impl<'c, 'k> Emitter<'c, 'k> {
         self.deal(count, threads, me, body);
     }
 
-    /// Deals `count` pieces of work to the warps of the role.
+    /// Deals `count` pieces of work to the warps of the role; warps that few pieces leave idle come first
+    /// the next time.
     pub(super) fn spread_warps(&self, count: usize, body: impl Fn(Index<'c>)) {
-        self.deal(count, self.thread().warps, self.warp(), body);
+        let b = &self.b;
+        let warps = self.thread().warps;
+        let first = self.turn.get() % warps;
+        self.turn.set(first + count);
+        let me = if first == 0 || count >= warps {
+            self.warp()
+        } else {
+            let turned = b.add(self.thread().warp, b.i32((warps - first) as i64));
+            Index::below(b.like("llvm.urem", &[turned, b.i32(warps as i64)]), warps)
+        };
+        self.deal(count, warps, me, body);
     }
 
     /// Worker `me` of `workers` takes every `workers`-th of `count` pieces of work.

@@ -148,6 +148,34 @@ impl<'c> Emitter<'c, '_> {
         }
     }
 
+    /// An f32 value rounded to tf32, as a register.
+    pub(super) fn tf32(&self, value: Val<'c>) -> Val<'c> {
+        let b = &self.b;
+        b.intrinsic("llvm.nvvm.f2tf32.rna", &[value], b.types.i32)
+    }
+
+    /// `d = a b + c` in tf32 for a 16x8 block `a` and an 8x8 block `b`.
+    pub(super) fn tf32_mma(&self, a: &[Val<'c>], right: &[Val<'c>], c: &[Val<'c>]) -> Vec<Val<'c>> {
+        let b = &self.b;
+        let operands: Vec<Val<'c>> = a.iter().chain(right).chain(c).copied().collect();
+        let of = b.parse_type("!llvm.struct<(f32, f32, f32, f32)>");
+        let kind = b.attribute("#nvvm.mma_type<tf32>");
+        let sum = b.value(
+            "nvvm.mma.sync",
+            &operands,
+            of,
+            &[
+                ("operandSegmentSizes", b.attribute("array<i32: 4, 2, 4>")),
+                ("shape", b.attribute("#nvvm.shape<m = 16, n = 8, k = 8>")),
+                ("layoutA", b.attribute(layout_of(false))),
+                ("layoutB", b.attribute(layout_of(true))),
+                ("multiplicandAPtxType", kind),
+                ("multiplicandBPtxType", kind),
+            ],
+        );
+        (0..4).map(|i| b.field(sum, i, b.types.f32)).collect()
+    }
+
     /// `d = a b + c` for a 16x16 block `a` and a 16x8 block `b`.
     pub(super) fn mma(
         &self,

@@ -1,26 +1,33 @@
-//! Inverses of unit triangular matrices, in f32.
+//! Inverses of unit triangular matrices, by blocks of 16 rows.
 //!
-//! With `Y = (I - L)^-1 - I` and blocks of 16 rows: the diagonal blocks come from forward
-//! substitution, one thread a column; then, block row after block row,
+//! With `Y = (I - L)^-1 - I`: the diagonal blocks come from forward substitution in f32, one lane a
+//! column. Then each warp takes block columns `j` and goes down their rows:
 //! `M_ij = L_ij + sum_{j <= k < i} L_ik Y_kj` and `Y_ij = M_ij + Y_ii M_ij`.
+//!
+//! These products run on tensor cores, transposed (`M^T = L^T + sum Y^T L^T`), so that the accumulators of one
+//! are the left operand of the next. Operands are tf32 (PTX ISA, `mma.m16n8k8`), which has the range of
+//! f32; for an f32 result each is taken in two parts, which together have 22 bits. The order of the
+//! steps within a product is free, which is what lets accumulators serve as operands: step `t` is
+//! column `2t` and step `t + 4` column `2t + 1`.
+//!
 //! An upper triangular matrix is a lower one read backwards.
 
 use super::emitter::Emitter;
 use super::index::Index;
-use super::types::Val;
+use super::types::{Compare, Val};
 use sluice_ir::dtype::Dtype;
-use sluice_ir::kernel::{Kernel, View};
+use sluice_ir::kernel::{Kernel, Mask, View};
 
 /// Rows of a block.
 const BLOCK: usize = 16;
 
-/// Rows that one thread computes of a column of `M`.
-const ROWS: usize = 4;
+/// Values of a transposed block that a lane holds: two tiles of `m16n8`.
+const VALUES: usize = 8;
 
-/// Bytes of scratch memory: the f32 result if the destination cannot hold it.
+/// Bytes of scratch memory: the diagonal blocks in f32, if the destination cannot hold them.
 pub(super) fn scratch_bytes(kernel: &Kernel, dst: View) -> usize {
     let tile = kernel.tile(dst.tile);
-    if tile.dtype == Dtype::F32 { 0 } else { 4 * tile.rows * tile.cols }
+    if tile.dtype == Dtype::F32 { 0 } else { 4 * tile.rows.next_multiple_of(BLOCK) * BLOCK }
 }
 
 /// One `Inverse` statement.
@@ -31,38 +38,33 @@ struct Inversion {
     upper: bool,
     /// Rows of each matrix.
     size: usize,
+    /// Whether the result is f32: then products take both parts of their operands.
+    exact: bool,
 }
+
+/// Operands of a product in tf32, the larger part first.
+type Parts<'c> = Vec<Vec<Val<'c>>>;
 
 impl<'c> Emitter<'c, '_> {
     /// An `Inverse` statement.
     pub(super) fn inverse(&self, dst: View, src: View, upper: bool) {
+        let b = &self.b;
         let [matrices, size, _] = self.kernel.shape(src);
-        let whole = Inversion { dst, src, upper, size };
-        let exact = scratch_bytes(self.kernel, dst) == 0;
-        if exact {
-            self.fill(dst.tile, 0.0);
-            self.role_barrier();
-        }
+        let exact = self.kernel.tile(dst.tile).dtype == Dtype::F32;
+        let whole = Inversion { dst, src, upper, size, exact };
         self.invert_diagonal(&whole, matrices);
-        for block in 1..size.div_ceil(BLOCK) {
-            self.role_barrier();
-            self.gather(&whole, matrices, block);
-            self.role_barrier();
-            self.apply_diagonal(&whole, matrices, block);
+        self.role_barrier();
+        let blocks = size.div_ceil(BLOCK);
+        let warps = self.thread().warps;
+        for matrix in 0..matrices {
+            for column in 0..blocks {
+                let turn = (matrix * blocks + column) % warps;
+                let mine = b.compare(Compare::Eq, b.index(self.warp()), b.i32(turn as i64));
+                b.when(mine, || self.descend(&whole, matrix, column));
+            }
         }
+        self.zero_padding(dst.tile);
         if !exact {
-            self.role_barrier();
-            self.over_shared(dst.tile, |row, col| {
-                let at = self.at(dst, row, col);
-                let (r, c) = (self.facing(&whole, at.row), self.facing(&whole, at.col));
-                let below = self.holds(sluice_ir::kernel::Mask::Strict, r, c);
-                let value = self.b.choose(
-                    below,
-                    || vec![self.result(&whole, at.block, r, c)],
-                    &[self.b.f32(0.0)],
-                );
-                value[0]
-            });
             // Before anything else goes to the scratch memory.
             self.role_barrier();
         }
@@ -73,110 +75,187 @@ impl<'c> Emitter<'c, '_> {
         if v.upper { self.b.index_flip(index, v.size) } else { index }
     }
 
-    /// An element of the matrix to invert.
-    fn given(&self, v: &Inversion, matrix: Index<'c>, row: Index<'c>, col: Index<'c>) -> Val<'c> {
+    /// An element of the matrix to invert, 0 outside.
+    fn given(&self, v: &Inversion, matrix: Index<'c>, [row, col]: [Index<'c>; 2]) -> Val<'c> {
         let b = &self.b;
         let first = b.index_mul(matrix, v.size);
-        self.read(v.src.tile, b.index_add(first, self.facing(v, row)), self.facing(v, col))
+        let [r, c] = [row, col].map(|i| self.facing(v, b.index_min(i, v.size - 1)));
+        let inside = b.both(b.index_below(row, v.size), b.index_below(col, v.size));
+        self.or_zero(inside, self.read(v.src.tile, b.index_add(first, r), c))
     }
 
-    /// Pointer to an element of the f32 result.
-    fn slot(&self, v: &Inversion, matrix: Index<'c>, row: Index<'c>, col: Index<'c>) -> Val<'c> {
+    /// Writes an element of the result, if it is inside.
+    fn put(&self, v: &Inversion, matrix: Index<'c>, [row, col]: [Index<'c>; 2], value: Val<'c>) {
         let b = &self.b;
-        let first = b.index_mul(matrix, v.size);
-        if scratch_bytes(self.kernel, v.dst) == 0 {
-            let row = b.index_add(first, self.facing(v, row));
-            return self.address(v.dst.tile, row, self.facing(v, col));
+        let inside = b.both(b.index_below(row, v.size), b.index_below(col, v.size));
+        b.when_some(inside, || {
+            let row = b.index_add(b.index_mul(matrix, v.size), self.facing(v, row));
+            self.write(v.dst.tile, row, self.facing(v, col), value);
+        });
+    }
+
+    /// Pointer to an element of a diagonal block in f32.
+    fn diagonal(
+        &self,
+        v: &Inversion,
+        (matrix, block): (Index<'c>, Index<'c>),
+        [row, col]: [Index<'c>; 2],
+    ) -> Val<'c> {
+        let b = &self.b;
+        if v.exact {
+            let first = b.index_mul(block, BLOCK);
+            let place = |i| self.facing(v, b.index_min(b.index_add(first, i), v.size - 1));
+            let row = b.index_add(b.index_mul(matrix, v.size), place(row));
+            return self.address(v.dst.tile, row, place(col));
         }
-        let place = b.index_add(b.index_mul(b.index_add(first, row), v.size), col);
-        let bytes = b.index_mul(place, 4);
+        let blocks = v.size.div_ceil(BLOCK);
+        let block = b.index_add(b.index_mul(matrix, blocks), block);
+        let row = b.index_add(b.index_mul(block, BLOCK), row);
+        let bytes = b.index_mul(b.index_add(b.index_mul(row, BLOCK), col), 4);
         let base = b.advance_by(self.shared, self.scratch() as i64 + bytes.offset());
         bytes.dynamic().map_or(base, |dynamic| b.advance(base, dynamic))
     }
 
-    fn result(&self, v: &Inversion, matrix: Index<'c>, row: Index<'c>, col: Index<'c>) -> Val<'c> {
-        self.b.load(self.slot(v, matrix, row, col), self.b.types.f32)
-    }
-
-    /// The inverses of all diagonal blocks, a thread for each column.
+    /// The inverses of all diagonal blocks, a lane for each column: column `c` of `(I - L)^-1` solves
+    /// `x = e_c + L x`.
     fn invert_diagonal(&self, v: &Inversion, matrices: usize) {
         let b = &self.b;
-        let size = v.size.min(BLOCK);
         let blocks = v.size.div_ceil(BLOCK);
-        self.spread(matrices * blocks * size, |i| {
-            let (i, col) = b.index_split(i, size);
+        self.spread(matrices * blocks * BLOCK, |i| {
+            let (i, col) = b.index_split(i, BLOCK);
             let (matrix, block) = b.index_split(i, blocks);
             let first = b.index_mul(block, BLOCK);
-            let column = b.index_add(first, col);
+            let own = |step: usize| b.compare(Compare::Eq, b.index(col), b.i32(step as i64));
             let mut found: Vec<Val<'c>> = Vec::new();
-            for step in 0..size {
+            for step in 0..BLOCK {
+                let unit = b.select(own(step), b.f32(1.0), b.f32(0.0));
                 let row = first.plus(step);
-                let exists = b.both(b.index_below(row, v.size), b.index_below(column, v.size));
-                let clamped = b.index_min(row, v.size - 1);
-                let element = |col: Index<'c>| {
-                    let col = b.index_min(col, v.size - 1);
-                    self.or_zero(exists, self.given(v, matrix, clamped, col))
-                };
-                let below = self.holds(sluice_ir::kernel::Mask::Strict, Index::constant(step), col);
-                let own = b.select(below, element(column), b.f32(0.0));
-                let value = found
-                    .iter()
-                    .enumerate()
-                    .fold(own, |sum, (k, y)| b.fma(element(first.plus(k)), *y, sum));
-                b.when_some(exists, || b.store(value, self.slot(v, matrix, row, column)));
-                found.push(value);
+                let x = found.iter().enumerate().fold(unit, |sum, (k, x)| {
+                    b.fma(self.given(v, matrix, [row, first.plus(k)]), *x, sum)
+                });
+                found.push(x);
+            }
+            for (step, x) in found.into_iter().enumerate() {
+                let below = self.holds(Mask::Strict, Index::constant(step), col);
+                let y = b.select(below, x, b.f32(0.0));
+                self.put(v, matrix, [first.plus(step), b.index_add(first, col)], y);
+                if !v.exact {
+                    let at = self.diagonal(v, (matrix, block), [Index::constant(step), col]);
+                    b.store(y, at);
+                }
             }
         });
     }
 
-    /// `M` for one block row, in the place of the result: a thread for some rows of a column.
-    fn gather(&self, v: &Inversion, matrices: usize, block: usize) {
+    /// Block column `column` of one matrix by one warp, and the zeros above it.
+    fn descend(&self, v: &Inversion, matrix: usize, column: usize) {
         let b = &self.b;
-        let before = block * BLOCK;
-        let rows = (v.size - before).min(BLOCK);
-        let runs = rows.div_ceil(ROWS);
-        self.spread(matrices * runs * before, |i| {
-            let (i, col) = b.index_split(i, before);
-            let (matrix, run) = b.index_split(i, runs);
-            let first = b.index_mul(run, ROWS).plus(before);
-            let rows: Vec<Index<'c>> =
-                (0..ROWS).map(|r| b.index_min(first.plus(r), v.size - 1)).collect();
-            let start: Vec<Val<'c>> =
-                rows.iter().map(|row| self.given(v, matrix, *row, col)).collect();
-            let (from, _) = b.index_split(col, BLOCK);
-            let from = b.index(b.index_mul(from, BLOCK));
-            let sums = b.repeat(from, b.i32(before as i64), b.i32(4), &start, |k, sums| {
-                let k = Index::below(k, before - 3);
-                (0..4).fold(sums.to_vec(), |sums, step| {
-                    let k = k.plus(step);
-                    let y = self.result(v, matrix, k, col);
-                    let add = |(row, sum): (&Index<'c>, &Val<'c>)| {
-                        b.fma(self.given(v, matrix, *row, k), y, *sum)
-                    };
-                    rows.iter().zip(&sums).map(add).collect()
-                })
+        let matrix = Index::constant(matrix);
+        for above in 0..column {
+            self.put_block(v, (matrix, above, column), &[b.f32(0.0); VALUES]);
+        }
+        let own: Vec<Val<'c>> = self.transposed_block(|at| {
+            let column = Index::constant(column);
+            b.load(self.diagonal(v, (matrix, column), at), b.types.f32)
+        });
+        let mut found = vec![self.parts(v, &own)];
+        for row in column + 1..v.size.div_ceil(BLOCK) {
+            let of = |k: usize| {
+                let first = [row, k].map(|i| Index::constant(i * BLOCK));
+                move |at: [Index<'c>; 2]| {
+                    let at = [0, 1].map(|i| b.index_add(first[i], at[i]));
+                    self.given(v, matrix, at)
+                }
+            };
+            let mut m = self.transposed_block(of(column));
+            for (k, y) in found.iter().enumerate() {
+                let right = self.right_parts(v, of(column + k));
+                m = self.tf32_product(y, &right, m);
+            }
+            let diagonal = self.right_parts(v, |at| {
+                b.load(self.diagonal(v, (matrix, Index::constant(row)), at), b.types.f32)
             });
-            // A row that was met twice is written twice, with the same value.
-            for (row, sum) in rows.iter().zip(sums) {
-                b.store(sum, self.slot(v, matrix, *row, col));
-            }
-        });
+            let y = self.tf32_product(&self.parts(v, &m), &diagonal, m);
+            self.put_block(v, (matrix, row, column), &y);
+            found.push(self.parts(v, &y));
+        }
     }
 
-    /// `Y = M + Y_ii M` for one block row: a thread for each column.
-    fn apply_diagonal(&self, v: &Inversion, matrices: usize, block: usize) {
+    /// The lane's values of a transposed block, given by its elements `[row, column]`: for each 8
+    /// rows of the block, columns `quad` and `quad + 8` of rows `pair` and `pair + 1`.
+    fn transposed_block(&self, element: impl Fn([Index<'c>; 2]) -> Val<'c>) -> Vec<Val<'c>> {
+        (0..VALUES)
+            .map(|e| {
+                let row = self.pair().plus(8 * (e / 4) + e % 2);
+                element([row, self.quad().plus(8 * (e / 2 % 2))])
+            })
+            .collect()
+    }
+
+    /// A block as the right operand `X^T` of products: for each 8 rows of `X` and each 8 of its columns
+    /// two values.
+    fn right_parts(&self, v: &Inversion, element: impl Fn([Index<'c>; 2]) -> Val<'c>) -> Parts<'c> {
+        let values: Vec<Val<'c>> = (0..VALUES)
+            .map(|e| {
+                let row = self.quad().plus(8 * (e / 4));
+                element([row, self.pair().plus(8 * (e / 2 % 2) + e % 2)])
+            })
+            .collect();
+        self.parts(v, &values)
+    }
+
+    /// Values as operands in tf32: rounded, and for an exact result also what the rounding lost.
+    fn parts(&self, v: &Inversion, values: &[Val<'c>]) -> Parts<'c> {
         let b = &self.b;
-        let before = block * BLOCK;
-        let rows = (v.size - before).min(BLOCK);
-        self.spread(matrices * before, |i| {
-            let (matrix, col) = b.index_split(i, before);
-            let row = |r: usize| Index::constant(before + r);
-            let m: Vec<Val<'c>> = (0..rows).map(|r| self.result(v, matrix, row(r), col)).collect();
-            for r in 1..rows {
-                let value = (0..r)
-                    .fold(m[r], |sum, k| b.fma(self.result(v, matrix, row(r), row(k)), m[k], sum));
-                b.store(value, self.slot(v, matrix, row(r), col));
-            }
+        let rounded: Vec<Val<'c>> = values.iter().map(|x| self.tf32(*x)).collect();
+        if !v.exact {
+            return vec![rounded];
+        }
+        let lost = values.iter().zip(&rounded).map(|(x, r)| {
+            let r = b.convert("llvm.bitcast", *r, b.types.f32);
+            self.tf32(b.fsub(*x, r))
         });
+        let lost = lost.collect();
+        vec![rounded, lost]
+    }
+
+    /// `start + left right` for 16x16 blocks: `left` in the places of accumulators.
+    fn tf32_product(
+        &self,
+        left: &Parts<'c>,
+        right: &Parts<'c>,
+        start: Vec<Val<'c>>,
+    ) -> Vec<Val<'c>> {
+        let mut sums = start;
+        // The least first; what both lost is below the last bit.
+        for (i, j) in [(1, 0), (0, 1), (0, 0)] {
+            let (Some(a), Some(c)) = (left.get(i), right.get(j)) else { continue };
+            for half in 0..2 {
+                for group in 0..2 {
+                    // Columns `2t` and `2t + 1` of the accumulators as steps `t` and `t + 4`.
+                    let a = &a[4 * half..4 * half + 4];
+                    let a = [a[0], a[2], a[1], a[3]];
+                    let c = &c[4 * group + 2 * half..][..2];
+                    let place = 4 * group..4 * group + 4;
+                    let sum = self.tf32_mma(&a, c, &sums[place.clone()]);
+                    sums.splice(place, sum);
+                }
+            }
+        }
+        sums
+    }
+
+    /// Writes a transposed block to the result.
+    fn put_block(
+        &self,
+        v: &Inversion,
+        (matrix, row, column): (Index<'c>, usize, usize),
+        values: &[Val<'c>],
+    ) {
+        for (e, value) in values.iter().enumerate() {
+            let r = self.pair().plus(row * BLOCK + 8 * (e / 4) + e % 2);
+            let c = self.quad().plus(column * BLOCK + 8 * (e / 2 % 2));
+            self.put(v, matrix, [r, c], *value);
+        }
     }
 }

@@ -152,7 +152,14 @@ impl<'c> Emitter<'c, '_> {
         let b = &self.b;
         let [blocks, results, cols] = self.kernel.shape(dst);
         let per = self.kernel.shape(src)[1] / results;
-        self.spread(blocks * results * cols, |i| {
+        let count = blocks * results * cols;
+        if per >= LANES && count <= self.thread().warps {
+            return self.spread_warps(count, |i| {
+                let (row, col) = b.index_split(i, cols);
+                self.reduce_by_lanes(op, [dst, src], (row, col), per);
+            });
+        }
+        self.spread(count, |i| {
             let (row, col) = b.index_split(i, cols);
             let first = b.index_mul(row, per);
             let value = self.fold(per, 8, vec![self.neutral(op)], |k, value| {
@@ -161,6 +168,33 @@ impl<'c> Emitter<'c, '_> {
             });
             self.write(dst.tile, row, col, value[0]);
         });
+    }
+
+    /// One element of the result by one warp.
+    fn reduce_by_lanes(
+        &self,
+        op: Reduction,
+        [dst, src]: [View; 2],
+        (row, col): (Index<'c>, Index<'c>),
+        per: usize,
+    ) {
+        let b = &self.b;
+        let first = b.index_mul(row, per);
+        let mut value = self.neutral(op);
+        for k in 0..per.div_ceil(LANES) {
+            let step = self.lane().plus(k * LANES);
+            let get = || vec![self.read(src.tile, b.index_add(first, step), col)];
+            let x = match b.index_below(step, per) {
+                None => get()[0],
+                Some(exists) => b.choose(exists, get, &[self.neutral(op)])[0],
+            };
+            value = self.joined(op, value, x);
+        }
+        for distance in [16, 8, 4, 2, 1] {
+            value = self.joined(op, value, self.value_of_partner(value, distance));
+        }
+        let one = b.compare(Compare::Eq, self.thread().lane, b.i32(0));
+        b.when(one, || self.write(dst.tile, row, col, value));
     }
 
     /// Zeros in the padding of a shared tile that a tensor product may read.

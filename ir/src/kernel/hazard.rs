@@ -19,7 +19,7 @@ fn overlap(a: &Bytes, b: &Bytes) -> bool {
 }
 
 /// Accesses since the last barrier.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Hazards {
     read: Vec<Bytes>,
     written: Vec<Bytes>,

@@ -189,7 +189,12 @@ fn pitch(cols: usize, dtype: Dtype) -> usize {
 }
 
 /// A tile in shared memory without an address.
-fn shared(padded_rows: usize, padded_cols: usize, dtype: Dtype, stages: usize) -> Shared {
+pub(super) fn shared(
+    padded_rows: usize,
+    padded_cols: usize,
+    dtype: Dtype,
+    stages: usize,
+) -> Shared {
     let pitch = pitch(padded_cols, dtype);
     let stage_bytes = (padded_rows * pitch).next_multiple_of(128);
     Shared {

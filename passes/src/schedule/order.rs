@@ -86,6 +86,28 @@ pub(super) fn with_barriers(
     out
 }
 
+/// The same for a body that follows itself without a barrier: what an iteration leaves is a hazard for
+/// the next.
+pub(super) fn around(kernel: &Kernel, stmts: Vec<Stmt>, barrier: Sync) -> Vec<Stmt> {
+    let plain: Vec<Stmt> = stmts.into_iter().filter(|s| *s != Stmt::Sync(barrier)).collect();
+    let mut hazards = Hazards::default();
+    loop {
+        let before = hazards.clone();
+        let mut out = Vec::new();
+        for stmt in &plain {
+            if hazards.conflict(kernel, stmt, 0).is_some() {
+                push_barrier(kernel, &mut hazards, &mut out, barrier);
+            }
+            hazards.apply(kernel, stmt, 0);
+            out.push(stmt.clone());
+        }
+        // Accesses since the last barrier; without any barrier they only repeat themselves.
+        if hazards == before || !out.contains(&Stmt::Sync(barrier)) {
+            return out;
+        }
+    }
+}
+
 /// The statements after the loop, behind a barrier if they touch shared memory.
 pub(super) fn after_loop(kernel: &Kernel, stmts: Vec<Stmt>) -> Vec<Stmt> {
     if stmts.is_empty() {

@@ -15,6 +15,7 @@ fn alignment(tile: &Tile) -> usize {
     if swizzled { SWIZZLED } else { ALIGNMENT }
 }
 
+/// Bytes of a tile, if some statement touches it.
 fn bytes(tile: &Tile) -> Option<usize> {
     tile.shared().map(|s| (s.stages * s.stage_bytes).next_multiple_of(ALIGNMENT))
 }

@@ -6,12 +6,15 @@
 //! Loaded tiles have as many instances as there are stages, tiles that the maker hands over have two;
 //! the roles meet at mbarriers only.
 
-use super::draft::{Draft, Shape, finished, too_large};
+use super::draft::{self, Draft, Shape, finished, too_large};
 use super::order;
 use super::place;
 use super::warpgroup;
 use sluice_ir::diagnostic::Diagnostic;
-use sluice_ir::kernel::{Checked, Kernel, Mbarrier, ParamId, Place, Role, Stmt, Sync, TileId};
+use sluice_ir::kernel::{
+    Checked, CopyMap, Kernel, Mbarrier, ParamId, ParamKind, Place, Role, Stmt, Sync, Tile, TileId,
+    View,
+};
 use sluice_ir::target::Target;
 use std::collections::{BTreeSet, VecDeque};
 
@@ -37,6 +40,23 @@ struct Parts {
     keeper: Vec<Stmt>,
 }
 
+/// What takes more or less shared memory.
+#[derive(Clone, Copy)]
+pub(super) struct Choice {
+    /// Instances of loaded tiles.
+    pub(super) stages: usize,
+    /// Whether outputs leave registers for global memory, and not through shared memory in whole rows.
+    pub(super) direct: bool,
+}
+
+/// What is tried, the fastest first.
+pub(super) const CHOICES: [Choice; 4] = [
+    Choice { stages: 3, direct: false },
+    Choice { stages: 3, direct: true },
+    Choice { stages: 2, direct: false },
+    Choice { stages: 2, direct: true },
+];
+
 /// The kernel in roles; none if the target has no roles, or if no product would run by warpgroups.
 ///
 /// # Errors
@@ -45,7 +65,7 @@ struct Parts {
 pub(super) fn split(
     draft: &Draft,
     loads: &[(TileId, ParamId)],
-    stages: usize,
+    Choice { stages, direct }: Choice,
     shape: &Shape,
     target: &Target,
 ) -> Result<Option<Checked>, Diagnostic> {
@@ -56,7 +76,9 @@ pub(super) fn split(
     }
     let mut kernel = draft.unplaced(shape);
     let Some(body) = warpgroup::products(&mut kernel, &draft.body) else { return Ok(None) };
-    let parts = parts(&kernel, body);
+    let Parts { maker, keeper } = parts(&kernel, body);
+    let keeper = if direct { keeper } else { staged_stores(&mut kernel, keeper) };
+    let parts = Parts { maker, keeper };
     let loaded: BTreeSet<TileId> = loads.iter().map(|(tile, _)| *tile).collect();
     let handed = handed(&kernel, &parts);
     for tile in &handed {
@@ -145,6 +167,33 @@ fn parts(kernel: &Kernel, body: Vec<Stmt>) -> Parts {
     parts
 }
 
+/// Sends outputs through shared memory, so that whole rows go to global memory.
+fn staged_stores(kernel: &mut Kernel, stmts: Vec<Stmt>) -> Vec<Stmt> {
+    let mut out = Vec::with_capacity(stmts.len());
+    for stmt in stmts {
+        let Stmt::Store { param, src, col: 0 } = stmt else {
+            out.push(stmt);
+            continue;
+        };
+        let (to, from) = (kernel.param(param).clone(), kernel.tile(src).clone());
+        let wide = from.shared().is_none() && to.dtype.bytes() == 2 && !to.transposed;
+        if to.kind != ParamKind::TokenOut || !wide {
+            out.push(stmt);
+            continue;
+        }
+        let place = Place::Shared(draft::shared(from.rows, from.cols, to.dtype, 1));
+        let name = format!("{}.staged", to.name);
+        let mut tile = Tile { name, dtype: to.dtype, place, ..from };
+        warpgroup::swizzle(&mut tile);
+        kernel.tiles.push(tile);
+        let staged = TileId(kernel.tiles.len() - 1);
+        let whole = |tile| View { tile, blocks: 1 };
+        out.push(Stmt::Copy { dst: whole(staged), src: whole(src), map: CopyMap::Whole });
+        out.push(Stmt::Store { param, src: staged, col: 0 });
+    }
+    out
+}
+
 /// Shared tiles that the maker writes and the keeper reads.
 fn handed(kernel: &Kernel, parts: &Parts) -> BTreeSet<TileId> {
     let written: BTreeSet<TileId> = parts.maker.iter().flat_map(Stmt::writes).collect();
@@ -231,7 +280,7 @@ impl Crossing<'_> {
     /// The keeper's body.
     fn keeper(&self, kernel: &Kernel, stmts: Vec<Stmt>) -> Vec<Stmt> {
         let body = warpgroup::overlapped(kernel, stmts);
-        let body = order::with_barriers(kernel, &[], body, Sync::Role);
+        let body = order::around(kernel, body, Sync::Role);
         let body = self.waiting(body, false);
         let body = self.leaving(kernel, body, self.loaded, self.left);
         self.leaving(kernel, body, self.handed, self.taken)

@@ -78,7 +78,7 @@ fn fits(kernel: &Kernel, m: &Mma) -> bool {
     }
 }
 
-fn swizzle(tile: &mut Tile) {
+pub(super) fn swizzle(tile: &mut Tile) {
     let bytes = tile.dtype.bytes();
     if let Place::Shared(s) = &mut tile.place {
         (s.pitch, s.swizzle) = (PITCH, Swizzle::Xor128);

@@ -46,8 +46,9 @@ pub fn fused_scan(
     let columns = axes::column_nodes(term);
     let widest = columns.iter().map(|id| term.shape(*id).features).max().unwrap_or(1);
     let parts = if axes::mixes_columns(term, &columns) { 1 } else { widest.div_ceil(PART) };
-    for stages in [3, 2] {
-        match in_roles(recurrence, term, build, Setting { chunk, stages, parts }) {
+    for choice in roles::CHOICES {
+        let setting = Setting { chunk, stages: choice.stages, parts };
+        match in_roles(recurrence, term, build, (setting, choice)) {
             Ok(Some(kernel)) => return Ok(kernel),
             Ok(None) => break,
             Err(error) if error.code == Code::TooLarge => {}
@@ -92,12 +93,12 @@ fn in_roles(
     recurrence: &Recurrence,
     term: &Term,
     build: &Build<'_>,
-    setting: Setting,
+    (setting, choice): (Setting, roles::Choice),
 ) -> Result<Option<Checked>, Diagnostic> {
     let mut scan = Scan::new(recurrence, term, build, setting);
     scan.lower()?;
     let shape = scan.shape();
-    roles::split(&scan.draft, &scan.loads, setting.stages, &shape, build.target)
+    roles::split(&scan.draft, &scan.loads, choice, &shape, build.target)
 }
 
 /// A lowering in progress.
