@@ -86,7 +86,7 @@ impl Model {
                 self.product(pairs, array(*p).shape.features / n) + self.scalar(pairs, 2.0)
             }
             Seq::Dhist([.., x, _]) => self.dense_loop(array(*x).shape),
-            Seq::Tile(_) => self.scalar(me.shape, 1.0),
+            Seq::Tile(_) | Seq::Kron(_) => self.scalar(me.shape, 1.0),
             Seq::Top(_) => self.scalar(me.shape, me.shape.features as f64),
             Seq::Unary(..) | Seq::Binary(..) | Seq::Select(_) | Seq::Live(_) => {
                 self.pointwise(node, me.shape, of)

@@ -198,6 +198,13 @@ impl Evaluator<'_> {
                     f64::from(u8::from((0..x.features).filter(ahead).count() < k))
                 })
             }
+            Seq::Kron([a, b]) => {
+                let (a, b) = (array(a), array(b));
+                let extents = [a.blocks, a.rows, a.features * b.features];
+                Array3::from_fn(extents, |n, r, c| {
+                    a.at(n, r, c / b.features) * b.at(n, r, c % b.features)
+                })
+            }
             Seq::Tile([n, x]) => {
                 let (n, x) = (self.count(*n), array(x));
                 let extents = [x.blocks, x.rows, x.features * n];

@@ -222,6 +222,12 @@ impl<'a> Writer<'a> {
             Seq::Mm([a, b]) => self.product(*a, "", *b, ""),
             Seq::Mmt([a, b]) => self.product(*a, "", *b, self.transpose()),
             Seq::Tmm([a, b]) => self.product(*a, self.transpose(), *b, ""),
+            Seq::Kron([a, b]) => {
+                let (a, b) = (self.named(*a), self.named(*b));
+                let (a, b) = (a.within(Tightness::Scaled), b.within(Tightness::Atom));
+                let times = if self.style == Style::Text { "⊗" } else { r"\otimes" };
+                Written(format!("{a} {times} {b}"), Tightness::Scaled)
+            }
             Seq::Tot([x]) => self.summed("s", id, *x),
             Seq::Run([m, x]) => self.summed(self.relation(*m), id, *x),
             Seq::Live([x]) | Seq::RowSum([x]) | Seq::RowMax([x]) => {

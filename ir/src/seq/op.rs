@@ -180,6 +180,8 @@ operators! {
     "join" = Join / 2,
     /// `tile n x`: `[N, R, F] -> [N, R, nF]`, each row `n` times over.
     "tile" = Tile / 2,
+    /// `kron a b`: `[N, R, f], [N, R, f'] -> [N, R, f f']`, each feature of `a` times all of `b`.
+    "kron" = Kron / 2,
     /// `tots n x`: `[N, nR, F] -> [N, R, F]`, sums of `n` consecutive rows.
     "tots" = Tots / 2,
     /// `top k x`: `[N, R, F]`, 1 where fewer than `k` features of a row are larger, or as large and

@@ -211,6 +211,7 @@ pub fn facts(node: &Seq, leaves: &Leaves, of: &dyn Fn(Id) -> Facts) -> Facts {
         | Seq::Split(_)
         | Seq::Join(_)
         | Seq::Tile(_)
+        | Seq::Kron(_)
         | Seq::Top(_) => layout(node, of),
         Seq::Hist(_) | Seq::Hz(_) | Seq::Fin(_) => history(node, of),
         Seq::Tr(_) | Seq::Drun(_) | Seq::Dhist(_) | Seq::Last(_) => super::dense::facts(node, of),
@@ -440,13 +441,17 @@ fn layout(node: &Seq, of: &dyn Fn(Id) -> Facts) -> ArrayFacts {
 
 fn join(node: &Seq, a: ArrayFacts, b: ArrayFacts) -> ArrayFacts {
     let (s, t) = (a.shape, b.shape);
-    let shape = if matches!(node, Seq::Weave(_)) {
+    if matches!(node, Seq::Weave(_)) {
         assert_eq!((s.blocks, s.features), (t.blocks, t.features), "{node}: {s} {t}");
-        Shape { rows: s.rows + t.rows, ..s }
-    } else {
-        assert_eq!((s.blocks, s.rows), (t.blocks, t.rows), "{node}: {s} {t}");
-        Shape { features: s.features + t.features, ..s }
-    };
+        let shape = Shape { rows: s.rows + t.rows, ..s };
+        return known(shape, hull(a.range, b.range), a.zero && b.zero);
+    }
+    assert_eq!((s.blocks, s.rows), (t.blocks, t.rows), "{node}: {s} {t}");
+    if matches!(node, Seq::Kron(_)) {
+        let shape = Shape { features: s.features * t.features, ..s };
+        return known(shape, Binary::Mul.range(a.range, b.range), a.zero || b.zero);
+    }
+    let shape = Shape { features: s.features + t.features, ..s };
     known(shape, hull(a.range, b.range), a.zero && b.zero)
 }
 

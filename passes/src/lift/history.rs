@@ -5,7 +5,7 @@ use super::padding;
 use super::refusal::{Lifting, Refusal};
 use super::{Lifter, StateValues};
 use egg::Id;
-use sluice_ir::pointwise::Interval;
+use sluice_ir::pointwise::{Binary, Interval};
 use sluice_ir::seq::{Builder, Core, Leaf, LeafKind, Mask, Root, RootKind, Seq, Shape, Source};
 use sluice_ir::step::{DimId, Init, InputId, Sharing, StateId};
 use std::collections::BTreeSet;
@@ -103,7 +103,23 @@ impl Lifter<'_> {
         if holds(&self.builder, id) {
             return id;
         }
-        self.builder.add(Seq::Live([id]))
+        // Parts and factors are narrower than what is made of them, and laws see them.
+        let each = |lifter: &mut Self, parts: [Id; 2]| {
+            parts.map(|x| lifter.neutral_at_padding(x, neutral))
+        };
+        let node = match *self.builder.node(id) {
+            Seq::Cat(parts) => Seq::Cat(each(self, parts)),
+            Seq::Kron(factors) => Seq::Kron(each(self, factors)),
+            Seq::Binary(Binary::Mul, [x, scale]) if self.is_finite_number(scale) => {
+                Seq::Binary(Binary::Mul, [self.neutral_at_padding(x, neutral), scale])
+            }
+            _ => Seq::Live([id]),
+        };
+        self.builder.add(node)
+    }
+
+    fn is_finite_number(&self, id: Id) -> bool {
+        matches!(self.builder.node(id), Seq::Number(x) if x.value().is_finite())
     }
 
     /// A state before the first token, `[1, K, V]`; of mixed states all, one below the other.

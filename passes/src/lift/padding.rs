@@ -60,6 +60,7 @@ fn at_padding(builder: &Builder, id: Id, memo: &mut BTreeMap<Id, Padding>) -> Pa
             other => other,
         },
         Seq::RowMax([x]) => of(x),
+        Seq::Kron([a, b]) => binary(Binary::Mul, of(a), of(b)),
         Seq::Weave([a, b]) | Seq::Cat([a, b]) => alike(of(a), of(b)),
         Seq::Rows([_, _, x]) | Seq::Cols([_, _, x]) => of(x),
         Seq::Split([_, x]) | Seq::Join([_, x]) | Seq::Tile([_, x]) => of(x),

@@ -70,6 +70,22 @@ impl Lifter<'_> {
         Some(self.cut(Seq::Tile, self.volume(&dims[..end]), x))
     }
 
+    /// `a * b`, numbers last; all products of their elements where one is repeated along the other.
+    pub(super) fn multiplied(&mut self, a: Id, b: Id) -> Id {
+        let is_number = |id| matches!(self.builder.node(id), Seq::Number(_));
+        let (a, b) = if is_number(a) { (b, a) } else { (a, b) };
+        for (x, repeated) in [(a, b), (b, a)] {
+            let Seq::Tile([n, y]) = *self.builder.node(repeated) else { continue };
+            let (shape, count) = (self.builder.shape(x), self.builder.facts(n).count());
+            let other = self.builder.shape(y);
+            let same_rows = (shape.blocks, shape.rows) == (other.blocks, other.rows);
+            if same_rows && shape.features == count && other.features > 1 {
+                return self.builder.add(Seq::Kron([x, y]));
+            }
+        }
+        self.builder.times(a, b)
+    }
+
     /// A sum or maximum along one dimension.
     pub(super) fn reduced(
         &mut self,

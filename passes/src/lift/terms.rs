@@ -70,7 +70,7 @@ impl Lifter<'_> {
             Op::Push(window, x) => self.pushed(window, x)?,
             Op::Outer(a, b) => {
                 let (a, b) = (self.fitted(a, dims)?, self.fitted(b, dims)?);
-                self.builder.times(a, b)
+                self.multiplied(a, b)
             }
             Op::Unary(f, a) => {
                 let a = self.term(a)?;
@@ -93,7 +93,7 @@ impl Lifter<'_> {
     fn pointwise_pair(&mut self, f: Binary, a: Id, b: Id) -> Id {
         match f {
             Binary::Add => self.builder.sum(a, b),
-            Binary::Mul => self.builder.times(a, b),
+            Binary::Mul => self.multiplied(a, b),
             _ => self.builder.binary(f, a, b),
         }
     }

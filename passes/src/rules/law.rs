@@ -2,7 +2,7 @@
 
 use crate::saturate::Graph;
 use egg::{Subst, Var};
-use sluice_ir::seq::{ArrayFacts, Blocks};
+use sluice_ir::seq::{ArrayFacts, Blocks, Shape};
 
 /// How the right side rounds compared with the left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -55,6 +55,10 @@ pub enum Guard {
     Constant(&'static str),
     /// The array is one block for all tokens.
     OneBlock(&'static str),
+    /// The array is one number for all tokens.
+    Scalar(&'static str),
+    /// The arrays have as many features.
+    SameWidth(&'static str, &'static str),
 }
 
 impl Guard {
@@ -71,8 +75,9 @@ impl Guard {
             | Guard::Wide(x)
             | Guard::Blockable(x)
             | Guard::Constant(x)
-            | Guard::OneBlock(x) => vec![x],
-            Guard::Covers(x, y) | Guard::FactorOfRows(x, y) => vec![x, y],
+            | Guard::OneBlock(x)
+            | Guard::Scalar(x) => vec![x],
+            Guard::Covers(x, y) | Guard::FactorOfRows(x, y) | Guard::SameWidth(x, y) => vec![x, y],
         }
     }
 
@@ -99,6 +104,8 @@ impl Guard {
             }
             Guard::Constant(_) => shape.blocks == Blocks::One && shape.rows == 1,
             Guard::OneBlock(_) => shape.blocks == Blocks::One,
+            Guard::Scalar(_) => shape == Shape::one(1, 1),
+            Guard::SameWidth(_, _) => shape.features == facts[1].shape.features,
         }
     }
 

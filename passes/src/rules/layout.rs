@@ -88,6 +88,13 @@ fn features(c: usize) -> Vec<Law> {
         .when(&[Guard::TokenLevel("?x")])
         .over(&[token("?x", Extent::Keys), token("?y", Extent::Values)]),
         law(
+            ("blk-features", "kron"),
+            format!("(blk {c} (kron ?x ?y))"),
+            format!("(kron (blk {c} ?x) (blk {c} ?y))"),
+        )
+        .when(&[Guard::TokenLevel("?x")])
+        .over(&[token("?x", Extent::Keys), token("?y", Extent::Values)]),
+        law(
             ("blk-features", "cols"),
             format!("(blk {c} (cols ?i ?n ?x))"),
             format!("(cols ?i ?n (blk {c} ?x))"),

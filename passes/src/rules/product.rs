@@ -1,4 +1,4 @@
-//! Factors of products.
+//! Factors of products, and inner products of features that are made of others.
 
 use super::Sizes;
 use super::law::{Extent, Guard, Law, Rounding, Variable};
@@ -19,5 +19,47 @@ pub(super) fn laws(sizes: Sizes) -> Vec<Law> {
         Variable::new("?h", c, Extent::Keys, Extent::Values),
     ])
     .from("diag(f) x h associates");
-    vec![scale_out]
+    [vec![scale_out], inner_products(c)].concat()
+}
+
+/// Scores of features need not have the features: those of all products of two vectors' elements are
+/// products of two scores.
+fn inner_products(c: usize) -> Vec<Law> {
+    let rows = |name, width| Variable::new(name, c, Extent::Steps(c), width);
+    let [a, b, x, y] = [
+        rows("?a", Extent::Keys),
+        rows("?b", Extent::Values),
+        rows("?x", Extent::Keys),
+        rows("?y", Extent::Values),
+    ];
+    let parts = [a, b, x, y];
+    let factor = Variable::new("?f", 0, Extent::Is(1), Extent::Is(1));
+    let other = Variable { name: "?z", ..x };
+    let scaled = |side, lhs: &str| {
+        let law =
+            Law::new(("product-scale", side), lhs, "(mul (mmt ?x ?z) ?f)", Rounding::Reorders);
+        law.when(&[Guard::Scalar("?f")]).over(&[x, other, factor]).from("inner products are linear")
+    };
+    vec![
+        Law::new(
+            ("product-kron", ""),
+            "(mmt (kron ?a ?b) (kron ?x ?y))",
+            "(mul (mmt ?a ?x) (mmt ?b ?y))",
+            Rounding::Reorders,
+        )
+        .when(&[Guard::SameWidth("?a", "?x")])
+        .over(&parts)
+        .from("(a (x) b) . (x (x) y) = (a . x) (b . y); [Arora 2024, sec. 4]"),
+        Law::new(
+            ("product-cat", ""),
+            "(mmt (cat ?a ?b) (cat ?x ?y))",
+            "(add (mmt ?a ?x) (mmt ?b ?y))",
+            Rounding::Reorders,
+        )
+        .when(&[Guard::SameWidth("?a", "?x")])
+        .over(&parts)
+        .from("an inner product is the sum of those of its parts"),
+        scaled("left", "(mmt (mul ?x ?f) ?z)"),
+        scaled("right", "(mmt ?x (mul ?z ?f))"),
+    ]
 }

@@ -2,6 +2,7 @@
 
 use crate::step_form::Random;
 use crate::{programs, step_form};
+use egg::Id;
 use sluice_ir::diagnostic::{Code, Diagnostic};
 use sluice_ir::dtype::Dtype;
 use sluice_ir::kernel::{self, Checked, Rounding};
@@ -261,6 +262,25 @@ fn states_start_from_what_was_learned() {
     let found = kernel::eval(&kernel, &problem, &arrays, Rounding::Exact);
     let error = difference(&found, &reference);
     assert!(error <= TOLERANCE, "{error:.1e}");
+}
+
+/// Scores of features that are products of others come from the scores of the others: no product is as
+/// long as the features, but for the reads of the state.
+#[test]
+fn products_of_features_are_scored_without_them() {
+    for name in ["quadratic features", "polynomial features"] {
+        let extents = ["K", "V", "M"].map(|n| (n.to_owned(), 16)).into();
+        let term = lift(&programs::named(name), &extents).expect("the program lifts");
+        let term = chunk(&term, &options(32, None)).expect("the program has chunks").term;
+        let widest = |id: &Id| match term.node(*id) {
+            Seq::Mmt([a, _]) | Seq::Score([_, a, ..]) => term.shape(*a).features,
+            _ => 0,
+        };
+        let longest = term.ids().map(|id| widest(&id)).max();
+        assert!(longest <= Some(extents["K"] + 1), "{term}");
+        let features = term.nodes().iter().filter(|n| matches!(n, Seq::Kron(_))).count();
+        assert_eq!(features, 2, "readers and keys, {term}");
+    }
 }
 
 /// A normaliser with the keys of a state is one more column of it.

@@ -21,6 +21,8 @@ fn quadratic_features() -> Recurrence {
         let other = p.reshape(x, "J");
         let products = p.outer(x, other);
         let products = p.reshape(products, "Q");
+        let scale = p.number(0.7);
+        let products = p.mul(products, scale);
         p.concat(x, products, "KQL")
     };
     let (q, k) = (map(&mut p, q), map(&mut p, k));
@@ -30,6 +32,40 @@ fn quadratic_features() -> Recurrence {
     let o = p.dot(q, next, "L");
     p.update("S", next);
     p.output("o", o);
+    p.finish()
+}
+
+/// A constant, shifted keys and all products of theirs, without decay; the constant and the shift are not
+/// 0 where there is no token.
+fn polynomial_features() -> Recurrence {
+    let mut p = Step::new("polynomial features");
+    p.computed_dim("J", *size_of(0));
+    p.computed_dim("Q", Formula::Mul(size_of(0), size_of(0)));
+    p.computed_dim("O", Formula::Number(1));
+    p.computed_dim("N", Formula::Add(size_of(5), size_of(0)));
+    p.computed_dim("L", Formula::Add(size_of(6), size_of(4)));
+    let [q, k, v] = [p.token("q", "K"), p.token("k", "K"), p.token("v", "V")];
+    let shift = p.model("shift", "K", [-1.0, 1.0]);
+    let (s, z) = (p.state("S", "LV"), p.state("z", "L"));
+    let map = |p: &mut Step, x: NodeId| {
+        let x = p.add(x, shift);
+        let (one, half) = (p.number(1.0), p.number(0.5));
+        let (one, first) = (p.reshape(one, "O"), p.mul(half, x));
+        let first = p.concat(one, first, "OKN");
+        let other = p.reshape(x, "J");
+        let products = p.outer(other, x);
+        let products = p.reshape(products, "Q");
+        let second = p.mul(products, half);
+        p.concat(first, second, "NQL")
+    };
+    let (q, k) = (map(&mut p, q), map(&mut p, k));
+    let write = p.outer(k, v);
+    let (next, next_z) = (p.add(s, write), p.add(z, k));
+    let (above, below) = (p.dot(q, next, "L"), p.dot(q, next_z, "L"));
+    p.update("S", next);
+    p.update("z", next_z);
+    p.output("above", above);
+    p.output("below", below);
     p.finish()
 }
 
@@ -264,5 +300,6 @@ pub(crate) fn all() -> Vec<Recurrence> {
         several_memories(),
         dense_channels(),
         dense_memory(),
+        polynomial_features(),
     ]
 }

@@ -87,7 +87,7 @@ pub(super) fn mixes_columns(term: &Term, columns: &[Id]) -> bool {
         | Seq::Top([_, x])
         | Seq::Tr([x]) => wide(x),
         Seq::Drun(_) | Seq::Dhist(_) => wide(&id),
-        Seq::Cat(operands) => operands.iter().any(wide),
+        Seq::Cat(operands) | Seq::Kron(operands) => operands.iter().any(wide),
         node => core_of(node).is_some_and(|(_, core)| [core.a, core.p, core.c].iter().any(wide)),
     };
     term.ids().any(mixes)

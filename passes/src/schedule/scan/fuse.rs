@@ -102,7 +102,9 @@ impl Scan<'_> {
     /// The product that the expression of `root` can end: found through pointwise nodes of the same
     /// size that nobody else reads, or as a term of a sum.
     fn fusable_sum(&self, root: Id, id: Id) -> Option<Sum> {
-        let own = id == root || (self.uses[usize::from(id)] == 1 && !self.is_made(id));
+        let uses = self.uses[usize::from(id)];
+        let alone = uses == 1 || (self.is_product(id) && uses == self.occurrences(root, root, id));
+        let own = id == root || (alone && !self.is_made(id));
         if !own || !self.fits(id, root) || self.term.is_zero(id) {
             return None;
         }
@@ -129,6 +131,25 @@ impl Scan<'_> {
             Seq::Masked([_, _, x]) | Seq::Live([x]) => self.fusable_sum(root, self.base(*x)),
             _ => None,
         }
+    }
+
+    /// How often `id` is read by what is computed where `root` is, from `from` on.
+    fn occurrences(&self, root: Id, from: Id, id: Id) -> usize {
+        let from = self.base(from);
+        if from == id {
+            return 1;
+        }
+        let inner = from == root || (self.uses[usize::from(from)] == 1 && !self.is_made(from));
+        let pointwise = matches!(
+            self.term.node(from),
+            Seq::Unary(..) | Seq::Binary(..) | Seq::Masked(_) | Seq::Live(_)
+        );
+        if !(inner && pointwise && self.fits(from, root)) {
+            return 0;
+        }
+        let operands = self.term.node(from).operands().iter();
+        let arrays = operands.filter(|x| self.term.is_array(**x));
+        arrays.map(|x| self.occurrences(root, *x, id)).sum()
     }
 
     fn is_made(&self, id: Id) -> bool {
@@ -300,6 +321,17 @@ impl Scan<'_> {
             }
             // A product over one feature is a product of a column and a row.
             Seq::Mm([a, b]) => Expr::Binary(Binary::Mul, boxed(self, a)?, boxed(self, b)?),
+            Seq::Mmt([a, b]) => {
+                let column = boxed(self, a)?;
+                let row = match self.constant(b) {
+                    Some(value) => Expr::Const(value),
+                    None => {
+                        let view = self.view(b, Form::Shared)?;
+                        self.argument(fusion, view, true)
+                    }
+                };
+                Expr::Binary(Binary::Mul, column, Box::new(row))
+            }
             Seq::Live([x]) => {
                 let rows = self.size(id)[0] / self.setting.chunk;
                 Expr::Live { rows, value: boxed(self, x)? }

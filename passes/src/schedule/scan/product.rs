@@ -64,7 +64,10 @@ impl Scan<'_> {
 
     /// Whether a node is a product over one feature: a column times a row.
     pub(super) fn is_broadcast(&self, id: Id) -> bool {
-        matches!(self.term.node(id), Seq::Mm([a, _]) if self.term.shape(*a).features == 1)
+        matches!(
+            self.term.node(id),
+            Seq::Mm([a, _]) | Seq::Mmt([a, _]) if self.term.shape(*a).features == 1
+        )
     }
 
     /// Whether a product can be added to another value: one through an inverse already starts from
