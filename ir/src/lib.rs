@@ -12,6 +12,7 @@ pub mod diagnostic;
 pub mod dtype;
 pub mod elements;
 pub mod kernel;
+pub mod pairs;
 pub mod pointwise;
 pub mod problem;
 pub mod seq;

@@ -70,7 +70,7 @@ impl Model {
             | Seq::Split(_)
             | Seq::Join(_) => VIEW,
             Seq::Tr(_) => self.traffic(me.shape),
-            Seq::Last(_) => VIEW,
+            Seq::Last(_) | Seq::Paired(_) | Seq::Unpaired(_) => VIEW,
             Seq::Drun([_, n, ..]) => {
                 let doublings = of(*n).facts.count().next_power_of_two().ilog2();
                 f64::from(doublings) * self.product(me.shape, me.shape.features)
@@ -86,7 +86,7 @@ impl Model {
                 self.product(pairs, array(*p).shape.features / n) + self.scalar(pairs, 2.0)
             }
             Seq::Dhist([.., x, _]) => self.dense_loop(array(*x).shape),
-            Seq::Tile(_) | Seq::Kron(_) => self.scalar(me.shape, 1.0),
+            Seq::Tile(_) | Seq::Kron(_) | Seq::Pairs(_) => self.scalar(me.shape, 1.0),
             Seq::Top(_) => self.scalar(me.shape, me.shape.features as f64),
             Seq::Unary(..) | Seq::Binary(..) | Seq::Select(_) | Seq::Live(_) => {
                 self.pointwise(node, me.shape, of)

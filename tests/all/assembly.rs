@@ -25,7 +25,7 @@ const SPILLS: &[(&str, usize)] = &[
     ("agalite_exact_scan", 3840),
     ("based_scan", 4352),
     ("directions_3_scan", 160),
-    ("flowformer_2_scan", 896),
+    ("flowformer_2_scan", 1024),
     ("flowformer_4_scan", 160),
     ("flowformer_global_2_scan", 192),
     ("gsa_scan", 160),

@@ -82,6 +82,7 @@ impl<'c> Emitter<'c, '_> {
         let b = &self.b;
         let (param, tile) = (self.kernel.param(load.param), self.kernel.tile(load.dst));
         let get = || {
+            let row = self.row_of_param(tile, row);
             let at = self.global(load.param, chunk, row, col.minus(load.col), tile.cols);
             self.widen(b.load(at, b.float_type(param.dtype)))
         };
@@ -184,9 +185,10 @@ impl<'c> Emitter<'c, '_> {
         bytes: usize,
     ) {
         let b = &self.b;
-        let width = self.kernel.tile(load.dst).cols;
+        let tile = self.kernel.tile(load.dst);
         let to = self.address_in(load.dst, chunk, row, col);
-        let from = self.global(load.param, chunk, row, col.minus(load.col), width);
+        let source = self.row_of_param(tile, row);
+        let from = self.global(load.param, chunk, source, col.minus(load.col), tile.cols);
         let Some(exists) = self.exists(load, chunk, row, col) else {
             return b.copy_async(to, from, bytes, b.i32(bytes as i64));
         };

@@ -2,8 +2,9 @@
 
 use super::emitter::Emitter;
 use super::index::Index;
-use super::types::Val;
-use sluice_ir::kernel::{Order, Param, ParamId, ParamKind, Shared, Swizzle, Tile, TileId};
+use super::types::{Compare, Val};
+use sluice_ir::kernel::{Order, Param, ParamId, ParamKind, Rows, Shared, Swizzle, Tile, TileId};
+use sluice_ir::pairs;
 
 /// Bit of a byte offset where the number of a 16-byte piece begins.
 const PIECE_SHIFT: i64 = 4;
@@ -107,6 +108,27 @@ impl<'c> Emitter<'c, '_> {
             pointer = b.advance(pointer, self.wide(dynamic));
         }
         b.advance_by(pointer, inner.offset())
+    }
+
+    /// The row of a param that a row of a tile stands for: [`Rows::row`].
+    pub(super) fn row_of_param(&self, tile: &Tile, row: Index<'c>) -> Index<'c> {
+        let Rows::Pairs { first, width, swapped } = tile.stands_for else { return row };
+        let b = &self.b;
+        let number = |n: usize| b.i32(n as i64);
+        let (pairs, square) = (pairs::count(width), width * width);
+        let row = b.index(row);
+        let place = b.like("llvm.sub", &[row, number(first)]);
+        let ahead = b.like("llvm.udiv", &[place, number(width)]);
+        let i = b.like("llvm.urem", &[place, number(width)]);
+        let j = b.like("llvm.urem", &[b.add(i, ahead), number(width)]);
+        let (i, j) = if swapped { (j, i) } else { (i, j) };
+        let entry = b.add(b.add(b.mul(i, number(width)), j), number(first));
+        let after = b.add(row, number(square - pairs));
+        let in_square = b.compare(Compare::Lt, place, number(pairs));
+        let inside = b.select(in_square, entry, after);
+        let before = b.compare(Compare::Lt, row, number(first));
+        let limit = tile.rows + square - pairs;
+        Index::below(b.select(before, row, inside), limit)
     }
 
     /// The token of the sequence (i64) that comes `nth`: [`Order::token`], and any number where no

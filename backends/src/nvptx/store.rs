@@ -55,8 +55,9 @@ impl<'c> Emitter<'c, '_> {
     }
 
     fn target_of(&self, store: Store, row: Index<'c>, col: Index<'c>) -> Val<'c> {
-        let width = self.kernel.tile(store.src).cols;
-        self.global(store.param, self.now().chunk, row, col.minus(store.col), width)
+        let tile = self.kernel.tile(store.src);
+        let row = self.row_of_param(tile, row);
+        self.global(store.param, self.now().chunk, row, col.minus(store.col), tile.cols)
     }
 
     fn put_element(&self, store: Store, (row, col): (Index<'c>, Index<'c>), value: Val<'c>) {

@@ -3,7 +3,8 @@
 use super::build::{Int, Ptr, Real};
 use super::entry::{Emitter, Place};
 use inkwell::IntPredicate;
-use sluice_ir::kernel::{CopyMap, Order, Param, ParamId, ParamKind, Sharing, TileId, View};
+use sluice_ir::kernel::{CopyMap, Order, Param, ParamId, ParamKind, Rows, Sharing, TileId, View};
+use sluice_ir::pairs;
 
 impl<'c> Emitter<'c, '_> {
     /// The whole of a tile as one block.
@@ -51,6 +52,23 @@ impl<'c> Emitter<'c, '_> {
             b.offset(row, param.cols, col)
         };
         b.element(self.memory_type(param.dtype), arg.base, b.add(outer, inner))
+    }
+
+    /// The row of a param that a row of a tile stands for: [`Rows::row`].
+    fn row_of_param(&self, tile: TileId, row: Int<'c>) -> Int<'c> {
+        let Rows::Pairs { first, width, swapped } = self.kernel.tile(tile).stands_for else {
+            return row;
+        };
+        let b = &self.build;
+        let (count, square) = (b.int(pairs::count(width)), b.int(width * width));
+        let place = b.sub(row, b.int(first));
+        let i = b.rem(place, b.int(width));
+        let j = b.rem(b.add(i, b.div(place, b.int(width))), b.int(width));
+        let (i, j) = if swapped { (j, i) } else { (i, j) };
+        let entry = b.add(b.offset(i, width, j), b.int(first));
+        let after = b.add(row, b.sub(square, count));
+        let inside = b.choose_int(b.less(place, count), entry, after);
+        b.choose_int(b.less(row, b.int(first)), row, inside)
     }
 
     /// The token of the sequence that comes `nth`, and exists: [`Order::token`].
@@ -118,6 +136,7 @@ impl<'c> Emitter<'c, '_> {
         let all = || {
             self.each_element(param, dst, width, place, |[row, col], exists| {
                 let value = b.where_holds(exists, || {
+                    let row = self.row_of_param(dst, row);
                     self.fetch(param.dtype, self.address(id, [row, col], width, place))
                 });
                 let at = [b.int(0), row, b.add(col, b.int(first))];
@@ -140,6 +159,7 @@ impl<'c> Emitter<'c, '_> {
                 b.when(exists, || {
                     let at = [b.int(0), row, b.add(col, b.int(first))];
                     let value = self.read(Self::whole(src), at, place);
+                    let row = self.row_of_param(src, row);
                     self.deposit(param.dtype, self.address(id, [row, col], width, place), value);
                 });
             });

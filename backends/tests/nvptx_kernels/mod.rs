@@ -20,7 +20,14 @@ impl Tiles {
     /// A tile in registers.
     pub(crate) fn columns(&mut self, name: &str, rows: usize, cols: usize, dtype: Dtype) -> TileId {
         let name = name.to_owned();
-        self.tiles.push(Tile { name, rows, cols, dtype, place: Place::Columns });
+        self.tiles.push(Tile {
+            name,
+            rows,
+            cols,
+            dtype,
+            place: Place::Columns,
+            stands_for: Rows::Same,
+        });
         TileId(self.tiles.len() - 1)
     }
 
@@ -50,7 +57,14 @@ impl Tiles {
             stage_bytes,
             swizzle,
         });
-        self.tiles.push(Tile { name: name.to_owned(), rows, cols, dtype, place });
+        self.tiles.push(Tile {
+            name: name.to_owned(),
+            rows,
+            cols,
+            dtype,
+            place,
+            stands_for: Rows::Same,
+        });
         TileId(self.tiles.len() - 1)
     }
 }

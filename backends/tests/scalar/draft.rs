@@ -106,7 +106,7 @@ impl Draft {
 
     fn tile(&mut self, dtype: Dtype, [rows, cols]: [usize; 2], place: Place) -> TileId {
         let name = format!("t{}", self.kernel.tiles.len());
-        self.kernel.tiles.push(Tile { name, rows, cols, dtype, place });
+        self.kernel.tiles.push(Tile { name, rows, cols, dtype, place, stands_for: Rows::Same });
         TileId(self.kernel.tiles.len() - 1)
     }
 

@@ -192,7 +192,7 @@ fn transfer(
         ParamKind::StateOut => (false, 1),
     };
     ensure(reads == load, || format!("param {} goes the other way", param.name))?;
-    ensure(tile.rows == tokens * param.rows, || {
+    ensure(tile.stands_for.count(tokens * param.rows) == Some(tile.rows), || {
         format!("{} rows for {} of the param", tile.rows, tokens * param.rows)
     })?;
     let width = if param.split { param.cols.div_ceil(kernel.parts) } else { param.cols };

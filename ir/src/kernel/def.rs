@@ -47,6 +47,7 @@
 
 use super::Stmt;
 pub use crate::dtype::Dtype;
+pub use crate::pairs::Rows;
 pub use crate::step::{Rate, Sharing};
 use std::fmt;
 
@@ -182,6 +183,8 @@ pub struct Tile {
     pub dtype: Dtype,
     /// Where it lives.
     pub place: Place,
+    /// Which rows of a param its rows stand for when it is loaded or stored.
+    pub stands_for: Rows,
 }
 
 /// Where a tile lives.

@@ -2,7 +2,7 @@
 
 use super::{
     Access, Arg, Band, Body, CopyMap, Expr, Kernel, Law, Mma, Nest, Order, Over, Place, Reduction,
-    Row, Start, Stmt, Swizzle, Sync, TileId, Unit, View, Walk,
+    Row, Rows, Start, Stmt, Swizzle, Sync, TileId, Unit, View, Walk,
 };
 use std::fmt::{self, Write as _};
 
@@ -29,9 +29,16 @@ impl fmt::Display for Kernel {
         }
         for (i, t) in self.tiles.iter().enumerate() {
             let carried = if self.carried.contains(&TileId(i)) { " carried" } else { "" };
+            let rows = match t.stands_for {
+                Rows::Same => String::new(),
+                Rows::Pairs { first, width, swapped } => {
+                    let way = if swapped { " swapped" } else { "" };
+                    format!(" for pairs of {width} from {first}{way}")
+                }
+            };
             writeln!(
                 f,
-                "  tile {} {} [{}, {}] {}{carried}",
+                "  tile {} {} [{}, {}] {}{carried}{rows}",
                 t.name,
                 t.dtype,
                 t.rows,

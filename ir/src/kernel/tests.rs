@@ -56,7 +56,14 @@ fn kernel(inputs: &[[usize; 2]], result: ([usize; 2], Dtype), statements: Vec<St
             transposed: false,
             align: 8,
         });
-        kernel.tiles.push(Tile { name, rows, cols, dtype, place: Place::Shared(place) });
+        kernel.tiles.push(Tile {
+            name,
+            rows,
+            cols,
+            dtype,
+            place: Place::Shared(place),
+            stands_for: Rows::Same,
+        });
         setup.push(if is_input {
             Stmt::Load { dst: TileId(i), param: ParamId(i), ahead: 0, col: 0 }
         } else {

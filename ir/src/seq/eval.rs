@@ -3,7 +3,7 @@
 use super::array::{Array3, CoreArrays, History, history};
 use super::shape::{Blocks, Shape};
 use super::{Core, Facts, Leaf, LeafKind, Mask, RootKind, Seq, Source, Term, core_of};
-use super::{dense, mixing};
+use super::{dense, mixing, square};
 use crate::problem::{Array, Arrays, Problem};
 use crate::step::{Order, Sharing};
 use egg::Id;
@@ -234,6 +234,11 @@ impl Evaluator<'_> {
             }
             Seq::Last([_, s]) if self.values.live == 0 => array(s).clone(),
             Seq::Last([x, _]) => array(x).block(self.values.live - 1),
+            Seq::Pairs([c, x]) => square::pairs(self.count(*c), array(x)),
+            Seq::Paired([i, n, s]) => square::paired([i, n].map(|n| self.count(*n)), array(s)),
+            Seq::Unpaired([i, n, r, s]) => {
+                square::unpaired([i, n].map(|n| self.count(*n)), array(r), array(s))
+            }
             other => unreachable!("{other} has its meaning elsewhere"),
         }
     }

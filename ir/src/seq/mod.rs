@@ -13,6 +13,7 @@ mod notation;
 mod op;
 mod print;
 mod shape;
+mod square;
 mod term;
 
 pub use array::Array3;

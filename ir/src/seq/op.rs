@@ -182,6 +182,15 @@ operators! {
     "tile" = Tile / 2,
     /// `kron a b`: `[N, R, f], [N, R, f'] -> [N, R, f f']`, each feature of `a` times all of `b`.
     "kron" = Kron / 2,
+    /// `pairs c x`: `[N, R, F] -> [N, R, F(F+1)/2]`, the products of each two features, once; those of
+    /// different ones times `c`.
+    "pairs" = Pairs / 2,
+    /// `paired i n S`: `[1, K, V]`, of which rows `i .. i + n n` are a square, with one row for each two
+    /// entries that mirror each other: their mean.
+    "paired" = Paired / 3,
+    /// `unpaired i n R S`: `[1, K, V]`, the array whose `paired` is `R`, and whose mirrored entries differ as
+    /// those of `S` do.
+    "unpaired" = Unpaired / 4,
     /// `tots n x`: `[N, nR, F] -> [N, R, F]`, sums of `n` consecutive rows.
     "tots" = Tots / 2,
     /// `top k x`: `[N, R, F]`, 1 where fewer than `k` features of a row are larger, or as large and

@@ -213,6 +213,7 @@ pub fn facts(node: &Seq, leaves: &Leaves, of: &dyn Fn(Id) -> Facts) -> Facts {
         | Seq::Tile(_)
         | Seq::Kron(_)
         | Seq::Top(_) => layout(node, of),
+        Seq::Pairs(_) | Seq::Paired(_) | Seq::Unpaired(_) => super::square::facts(node, of),
         Seq::Hist(_) | Seq::Hz(_) | Seq::Fin(_) => history(node, of),
         Seq::Tr(_) | Seq::Drun(_) | Seq::Dhist(_) | Seq::Last(_) => super::dense::facts(node, of),
         Seq::Mprod(_) | Seq::Mall(_) | Seq::Blend(_) | Seq::Blendt(_) | Seq::Mscore(_) => {

@@ -110,7 +110,7 @@ impl Lifter<'_> {
         let node = match *self.builder.node(id) {
             Seq::Cat(parts) => Seq::Cat(each(self, parts)),
             Seq::Kron(factors) => Seq::Kron(each(self, factors)),
-            Seq::Binary(Binary::Mul, [x, scale]) if self.is_finite_number(scale) => {
+            Seq::Binary(Binary::Mul, [x, scale]) if self.is_scaled_part(x, scale) => {
                 Seq::Binary(Binary::Mul, [self.neutral_at_padding(x, neutral), scale])
             }
             _ => Seq::Live([id]),
@@ -118,8 +118,10 @@ impl Lifter<'_> {
         self.builder.add(node)
     }
 
-    fn is_finite_number(&self, id: Id) -> bool {
-        matches!(self.builder.node(id), Seq::Number(x) if x.value().is_finite())
+    /// Whether a factor is a finite number, and the other one made of parts.
+    fn is_scaled_part(&self, x: Id, scale: Id) -> bool {
+        let finite = matches!(self.builder.node(scale), Seq::Number(x) if x.value().is_finite());
+        finite && matches!(self.builder.node(x), Seq::Cat(_) | Seq::Kron(_))
     }
 
     /// A state before the first token, `[1, K, V]`; of mixed states all, one below the other.

@@ -74,12 +74,14 @@ fn start(term: &Term, core: &Core) -> Option<f64> {
 }
 
 /// Whether every use of a core's states is a product along the rows, or the final state.
-fn read_along_rows(term: &Term, core: Core) -> bool {
+pub(super) fn read_along_rows(term: &Term, core: Core) -> bool {
+    let is_read = |id: Id| match term.node(id) {
+        Seq::Fin(_) => false,
+        node => core_of(node).is_some_and(|(_, c)| c == core),
+    };
     term.nodes().iter().all(|user| {
-        user.operands().iter().enumerate().all(|(i, operand)| match core_of(term.node(*operand)) {
-            Some((_, c)) if c == core => matches!(user, Seq::Mm(_)) && i == 1,
-            _ => true,
-        })
+        let mut operands = user.operands().iter().enumerate();
+        operands.all(|(i, x)| !is_read(*x) || (matches!(user, Seq::Mm(_)) && i == 1))
     })
 }
 

@@ -18,6 +18,7 @@ mod mixed;
 mod order;
 mod padding;
 mod refusal;
+mod square;
 mod tensor;
 mod terms;
 mod vector;
@@ -180,6 +181,6 @@ impl Lifter<'_> {
         if !refused.is_empty() {
             return Err(refused);
         }
-        Ok(merge::merge_columns(&self.builder.finish(roots)))
+        Ok(square::halve_squares(&merge::merge_columns(&self.builder.finish(roots))))
     }
 }

@@ -61,7 +61,7 @@ fn products_with_constants(c: usize) -> Vec<Law> {
     ]
 }
 
-/// Rows of one token cut, joined, repeated or summed.
+/// Rows of one token cut, joined, repeated, paired or summed.
 fn rows(c: usize) -> Vec<Law> {
     let moved = |name: &'static str, x: Variable| {
         let count = Variable::new("?n", 0, Extent::Is(1), Extent::Is(1)).holding(Content::Count(2));
@@ -70,7 +70,8 @@ fn rows(c: usize) -> Vec<Law> {
     };
     let one = Variable::new("?x", 1, Extent::Steps(1), Extent::Keys);
     let two = Variable::new("?x", 1, Extent::Steps(2), Extent::Keys);
-    let operators = [("split", one), ("tile", one), ("top", one), ("join", two), ("tots", two)];
+    let operators =
+        [("split", one), ("tile", one), ("pairs", one), ("top", one), ("join", two), ("tots", two)];
     operators.map(|(name, x)| moved(name, x)).to_vec()
 }
 

@@ -50,6 +50,15 @@ fn inner_products(c: usize) -> Vec<Law> {
         .when(&[Guard::SameWidth("?a", "?x")])
         .over(&parts)
         .from("(a (x) b) . (x (x) y) = (a . x) (b . y); [Arora 2024, sec. 4]"),
+        // Readers count the pairs that keys have once.
+        Law::new(
+            ("product-pairs", ""),
+            "(mmt (pairs 2 ?a) (pairs 1 ?x))",
+            "(mul (mmt ?a ?x) (mmt ?a ?x))",
+            Rounding::Reorders,
+        )
+        .over(&[a, x])
+        .from("a_i a_j x_i x_j is symmetric in i and j; [Arora 2024, sec. 4]"),
         Law::new(
             ("product-cat", ""),
             "(mmt (cat ?a ?b) (cat ?x ?y))",

@@ -8,8 +8,8 @@ use super::place;
 use sluice_ir::diagnostic::{Code, Diagnostic};
 use sluice_ir::dtype::Dtype;
 use sluice_ir::kernel::{
-    self, Arg, Body, Checked, Expr, Kernel, Layout, Order, Param, ParamId, Place, Role, Schedule,
-    Shared, Stmt, Swizzle, Sync, Tile, TileId, View,
+    self, Arg, Body, Checked, Expr, Kernel, Layout, Order, Param, ParamId, Place, Role, Rows,
+    Schedule, Shared, Stmt, Swizzle, Sync, Tile, TileId, View,
 };
 
 /// Where a tile of a draft is to live.
@@ -79,8 +79,21 @@ impl Draft {
         };
         let taken = self.tiles.iter().filter(|t| t.name.split('.').next() == Some(name)).count();
         let name = if taken == 0 { name.to_owned() } else { format!("{name}.{taken}") };
-        self.tiles.push(Tile { name, rows, cols, dtype, place });
+        self.tiles.push(Tile { name, rows, cols, dtype, place, stands_for: Rows::Same });
         TileId(self.tiles.len() - 1)
+    }
+
+    /// A tile in columns whose rows stand for some of a param's.
+    pub(super) fn standing_for(
+        &mut self,
+        name: &str,
+        size: [usize; 2],
+        dtype: Dtype,
+        rows: Rows,
+    ) -> TileId {
+        let tile = self.tile(name, size, dtype, Home::Columns);
+        self.tiles[tile.0].stands_for = rows;
+        tile
     }
 
     /// The whole tile as one block.

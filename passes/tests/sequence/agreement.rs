@@ -278,9 +278,23 @@ fn products_of_features_are_scored_without_them() {
         };
         let longest = term.ids().map(|id| widest(&id)).max();
         assert!(longest <= Some(extents["K"] + 1), "{term}");
-        let features = term.nodes().iter().filter(|n| matches!(n, Seq::Kron(_))).count();
+        let made = |n: &&Seq| matches!(n, Seq::Kron(_) | Seq::Pairs(_));
+        let features = term.nodes().iter().filter(made).count();
         assert_eq!(features, 2, "readers and keys, {term}");
     }
+}
+
+/// Products that mirror each other share a row of the state, unless the rest of it decays.
+#[test]
+fn squares_of_features_are_kept_once() {
+    let [k, v] = ["K", "V"].map(|n| problem().extents[n]);
+    let rows = |name: &str| {
+        let term = lifted(&programs::named(name));
+        let (core, _) = *term.loops().first().expect("the program has a state");
+        (term.shape(core.s).rows, term.shape(core.s).features)
+    };
+    assert_eq!(rows("polynomial features"), (1 + k + k * (k + 1) / 2, v + 1));
+    assert_eq!(rows("quadratic features"), (k + k * k, v));
 }
 
 /// A normaliser with the keys of a state is one more column of it.

@@ -45,7 +45,7 @@ fn polynomial_features() -> Recurrence {
     p.computed_dim("N", Formula::Add(size_of(5), size_of(0)));
     p.computed_dim("L", Formula::Add(size_of(6), size_of(4)));
     let [q, k, v] = [p.token("q", "K"), p.token("k", "K"), p.token("v", "V")];
-    let shift = p.model("shift", "K", [-1.0, 1.0]);
+    let shift = p.model("shift", "K");
     let (s, z) = (p.state("S", "LV"), p.state("z", "L"));
     let map = |p: &mut Step, x: NodeId| {
         let x = p.add(x, shift);

@@ -237,7 +237,8 @@ impl<'a> Run<'a> {
         for row in 0..tile.rows {
             let base = self.base(param, chunk, row);
             for col in 0..Self::columns(param, tile.cols, first_col) {
-                let at = self.element(param, tile.cols, row % param.rows, col);
+                let row_of_param = tile.stands_for.row(row) % param.rows;
+                let at = self.element(param, tile.cols, row_of_param, col);
                 let x = base.zip(at).map_or(0.0, |(base, at)| array.data[base + at]);
                 let stored = self.rounding == Rounding::Stored;
                 let x = if stored { param.dtype.round(x) } else { x };
@@ -253,7 +254,8 @@ impl<'a> Run<'a> {
         for row in 0..tile.rows {
             let Some(base) = self.base(param, self.chunk, row) else { continue };
             for col in 0..Self::columns(param, tile.cols, first_col) {
-                if let Some(at) = self.element(param, tile.cols, row % param.rows, col) {
+                let row_of_param = tile.stands_for.row(row) % param.rows;
+                if let Some(at) = self.element(param, tile.cols, row_of_param, col) {
                     let x = self.data(src)[row * tile.cols + first_col + col];
                     let stored = self.rounding == Rounding::Stored;
                     out.data[base + at] = if stored { param.dtype.round(x) } else { x };

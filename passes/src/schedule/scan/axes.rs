@@ -64,7 +64,8 @@ fn feature_sources(term: &Term, id: Id) -> Vec<Id> {
         | Seq::Blk([_, x])
         | Seq::Unblk([_, x])
         | Seq::Rows([_, _, x])
-        | Seq::Cols([_, _, x]) => vec![*x],
+        | Seq::Cols([_, _, x])
+        | Seq::Paired([_, _, x]) => vec![*x],
         Seq::Vmix([_, _, y, _]) => vec![*y],
         Seq::Weave(operands) | Seq::Cat(operands) => operands.to_vec(),
         _ => vec![],
@@ -84,6 +85,7 @@ pub(super) fn mixes_columns(term: &Term, columns: &[Id]) -> bool {
         | Seq::Join([_, x])
         | Seq::Tile([_, x])
         | Seq::Tots([_, x])
+        | Seq::Pairs([_, x])
         | Seq::Top([_, x])
         | Seq::Tr([x]) => wide(x),
         Seq::Drun(_) | Seq::Dhist(_) => wide(&id),

@@ -152,7 +152,7 @@ impl Scan<'_> {
         arrays.map(|x| self.occurrences(root, *x, id)).sum()
     }
 
-    fn is_made(&self, id: Id) -> bool {
+    pub(super) fn is_made(&self, id: Id) -> bool {
         self.made.keys().any(|(made, _)| *made == id)
     }
 
@@ -322,7 +322,7 @@ impl Scan<'_> {
             // A product over one feature is a product of a column and a row.
             Seq::Mm([a, b]) => Expr::Binary(Binary::Mul, boxed(self, a)?, boxed(self, b)?),
             Seq::Mmt([a, b]) => {
-                let column = boxed(self, a)?;
+                let column = self.operand(fusion, a)?;
                 let row = match self.constant(b) {
                     Some(value) => Expr::Const(value),
                     None => {
@@ -330,7 +330,10 @@ impl Scan<'_> {
                         self.argument(fusion, view, true)
                     }
                 };
-                Expr::Binary(Binary::Mul, column, Box::new(row))
+                match column {
+                    Expr::Const(1.0) => row,
+                    column => Expr::Binary(Binary::Mul, Box::new(column), Box::new(row)),
+                }
             }
             Seq::Live([x]) => {
                 let rows = self.size(id)[0] / self.setting.chunk;

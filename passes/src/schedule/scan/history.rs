@@ -4,27 +4,28 @@ use super::Scan;
 use super::halves;
 use super::value::Form;
 use crate::schedule::draft::Home;
-use crate::schedule::params;
 use egg::Id;
 use sluice_ir::diagnostic::{Code, Diagnostic};
 use sluice_ir::dtype::Dtype;
 use sluice_ir::kernel::{
-    Arg, Band, Body, CopyMap, Expr, Mma, Operand, ParamKind, Start, Stmt, TileId, Unit, View,
+    Arg, Band, Body, CopyMap, Expr, Mma, Operand, Start, Stmt, TileId, Unit, View,
 };
 use sluice_ir::pointwise::{Binary, Unary};
-use sluice_ir::seq::{Core, Leaf, Mask, Root, Seq, Source, core_of};
+use sluice_ir::seq::{Core, Mask, Seq, core_of};
 
 /// The tiles of one loop.
 #[derive(Clone, Copy)]
 pub(super) struct Loop {
     /// The state, `[K, V]` in columns.
-    state: TileId,
+    pub(super) state: TileId,
     /// The state before the chunk as a matrix operand.
     before: Option<TileId>,
     /// The values that the feedback rows write.
     written: Option<TileId>,
     /// Whether the body has made the state the one after the chunk.
     updated: bool,
+    /// The last state of one that keeps one row for each pair, both ways.
+    pub(super) restored: Option<[TileId; 2]>,
 }
 
 impl Scan<'_> {
@@ -33,7 +34,7 @@ impl Scan<'_> {
     }
 
     /// The loop of a core, opened if it is new: the state is loaded before the first chunk.
-    fn open(&mut self, id: Id) -> Result<usize, Diagnostic> {
+    pub(super) fn open(&mut self, id: Id) -> Result<usize, Diagnostic> {
         let Some((mask, core)) = core_of(self.term.node(id)) else {
             let message = format!("the fused scan keeps no `{}` as a state", self.term.node(id));
             return Err(Diagnostic::new(Code::Unsupported, message));
@@ -47,9 +48,11 @@ impl Scan<'_> {
         }
         let size = self.state_size(core);
         let state = self.draft.tile("state", size, self.build.compute, Home::Columns);
-        self.load_state(core.s, state, 0)?;
+        let loads = self.start(core.s, state)?;
+        self.draft.setup.extend(loads);
         self.draft.carried.push(state);
-        self.loops.push((core, Loop { state, before: None, written: None, updated: false }));
+        let fresh = Loop { state, before: None, written: None, updated: false, restored: None };
+        self.loops.push((core, fresh));
         Ok(self.loops.len() - 1)
     }
 
@@ -59,77 +62,6 @@ impl Scan<'_> {
         let cut = parts > 1 && width > 1;
         let cols = if cut { width.div_ceil(parts).next_multiple_of(16) } else { width };
         [self.term.shape(core.s).rows, cols]
-    }
-
-    /// Loads a state's value before the first token to the columns of `dst` from `col` on.
-    pub(super) fn load_state(&mut self, s: Id, dst: TileId, col: usize) -> Result<(), Diagnostic> {
-        match self.term.node(s).clone() {
-            Seq::Var(name) => {
-                let leaf = self.term.leaf(s).expect("a variable is a leaf").clone();
-                match &leaf.source {
-                    Source::Number(value) if col == 0 => {
-                        self.draft.setup.push(Stmt::Fill { dst, value: *value });
-                    }
-                    Source::Input(input) => self.load_learned((input, &leaf), dst, col)?,
-                    _ => {}
-                }
-                let param = self.state_param(&name, ParamKind::StateIn, leaf.transposed);
-                let param = self.draft.param(param);
-                self.draft.setup.push(Stmt::Load { dst, param, ahead: 0, col });
-                Ok(())
-            }
-            Seq::Cat([a, b]) => {
-                self.load_state(a, dst, col)?;
-                self.load_state(b, dst, col + self.term.shape(a).features)
-            }
-            Seq::Zero(_) => {
-                self.draft.setup.push(Stmt::Fill { dst, value: 0.0 });
-                Ok(())
-            }
-            other => {
-                let message = format!("a state starts from `{other}`, which the scan cannot load");
-                Err(Diagnostic::new(Code::Unsupported, message))
-            }
-        }
-    }
-
-    /// Loads the per-model input that a state starts from.
-    fn load_learned(
-        &mut self,
-        (name, leaf): (&str, &Leaf),
-        dst: TileId,
-        col: usize,
-    ) -> Result<(), Diagnostic> {
-        let input = self.recurrence.inputs.iter().find(|i| i.name == name);
-        let input = input.expect("a state starts from an input of the recurrence");
-        let dims = self.build.sizes(self.recurrence, &input.dims);
-        let dtype = self.recurrence.input_dtype(input, self.build.dtype);
-        let split = self.setting.parts > 1;
-        let param = params::input(input, dtype, &dims, split, leaf.transposed);
-        let column = dims.len() == 1 && !leaf.transposed;
-        let param = if column { params::as_column(param) } else { param };
-        let id = self.draft.param(param.clone());
-        if self.draft.params[id.0] != param {
-            let message = format!("`{name}` is an initial state and read in another layout");
-            return Err(Diagnostic::new(Code::Unsupported, message));
-        }
-        self.draft.setup.push(Stmt::Load { dst, param: id, ahead: 0, col });
-        Ok(())
-    }
-
-    pub(super) fn state_param(
-        &self,
-        name: &str,
-        kind: ParamKind,
-        transposed: bool,
-    ) -> sluice_ir::kernel::Param {
-        let states = &self.recurrence.states;
-        let state = states.iter().find(|s| s.name == name).expect("state leaves are states");
-        let dims = self.build.sizes(self.recurrence, &state.dims);
-        let split = self.setting.parts > 1;
-        let vector = dims.len() == 1;
-        let param = params::state(name, kind, &dims, (split, transposed), self.build.compute);
-        if vector && !transposed { params::as_column(param) } else { param }
     }
 
     /// The state before the chunk, in columns.
@@ -238,34 +170,6 @@ impl Scan<'_> {
             expr = joined(Binary::Add, expr, view);
         }
         Ok(Some(Body { expr, args }))
-    }
-
-    /// Stores a state after the last token.
-    pub(super) fn final_state(&mut self, root: &Root) -> Result<(), Diagnostic> {
-        if let Seq::Last([states, _]) = *self.term.node(root.id) {
-            return self.final_rows(root, states);
-        }
-        if let Seq::Rows([first, _, states]) = *self.term.node(root.id) {
-            return self.final_part(root, (first, states));
-        }
-        let (source, col) = self.state_range(root.id);
-        let index = self.open(source)?;
-        let state = self.loops[index].1.state;
-        let param = self.state_param(&root.name, ParamKind::StateOut, root.transposed);
-        let param = self.draft.param(param);
-        self.draft.finish.push(Stmt::Store { param, src: state, col });
-        Ok(())
-    }
-
-    /// The `fin` that a root's columns are cut from, and the first of them.
-    fn state_range(&self, id: Id) -> (Id, usize) {
-        match self.term.node(id) {
-            Seq::Cols([first, _, x]) => {
-                let (source, at) = self.state_range(*x);
-                (source, at + self.term.facts(*first).count())
-            }
-            _ => (id, 0),
-        }
     }
 
     /// Makes each state the state after the chunk. Comes after everything that reads it.

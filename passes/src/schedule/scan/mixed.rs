@@ -112,7 +112,8 @@ impl Scan<'_> {
         let mut states = vec![];
         for start in starts {
             let state = self.draft.tile("state", size, self.build.compute, Home::Columns);
-            self.load_state(start, state, 0)?;
+            let loads = self.loads(start, state, 0)?;
+            self.draft.setup.extend(loads);
             self.draft.carried.push(state);
             states.push(state);
         }

@@ -8,6 +8,8 @@
 
 mod axes;
 mod dense;
+mod ends;
+mod features;
 mod fuse;
 mod halves;
 mod history;

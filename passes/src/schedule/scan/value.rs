@@ -264,9 +264,9 @@ impl Scan<'_> {
             | Seq::Tile([_, x])
             | Seq::Tots([_, x])
             | Seq::Tr([x]) => self.regrouped(id, x, dtype),
-            Seq::Kron(factors) => {
+            Seq::Kron(_) | Seq::Pairs(_) => {
                 let dst = self.fresh(id, "features", dtype);
-                self.kronecker((dst, 0), factors, 1.0)?;
+                self.features((dst, 0), id, 1.0)?;
                 Ok(dst)
             }
             Seq::Top([k, x]) => self.largest(id, (k, x), dtype),
@@ -330,7 +330,7 @@ impl Scan<'_> {
                 CopyMap::Cols { dst_first: first, src_first: 0, count: shape.features }
             };
             match self.scaled_features(x).filter(|_| !rows) {
-                Some((factors, scale)) => self.kronecker((dst, first), factors, scale)?,
+                Some((made, scale)) => self.features((dst, first), made, scale)?,
                 None => {
                     self.copied(id, dst, x, map)?;
                 }
@@ -405,47 +405,6 @@ impl Scan<'_> {
         };
         self.draft.body.push(Stmt::Nest(nest));
         Ok(dst)
-    }
-
-    /// All products of the elements of two rows, to the columns of a tile from one on.
-    fn kronecker(
-        &mut self,
-        (dst, first): (TileId, usize),
-        [a, b]: [Id; 2],
-        scale: f64,
-    ) -> Result<(), Diagnostic> {
-        let (x, y) = (self.view(a, Form::Shared)?.tile, self.view(b, Form::Shared)?.tile);
-        let ([rows, outer], [_, inner]) = (self.size(a), self.size(b));
-        let width = self.draft.tiles[dst.0].cols;
-        let read = |tile, strides: [usize; 3]| Access { tile, offset: 0, strides: strides.into() };
-        let times = |a, b| Expr::Binary(Binary::Mul, Box::new(a), Box::new(b));
-        let product = times(Expr::Arg(0), Expr::Arg(1));
-        self.draft.body.push(Stmt::Nest(Nest {
-            extents: vec![rows, outer, inner],
-            dst: Access { tile: dst, offset: first, strides: vec![width, inner, 1] },
-            reduce: None,
-            expr: if scale == 1.0 { product } else { times(product, Expr::Const(scale)) },
-            args: vec![read(x, [outer, 1, 0]), read(y, [inner, 0, 1])],
-        }));
-        Ok(())
-    }
-
-    /// The factors of features that are all products of two rows, with a constant factor, if nobody
-    /// else reads them.
-    fn scaled_features(&self, id: Id) -> Option<([Id; 2], f64)> {
-        let id = self.base(id);
-        let made = |(made, _): &(Id, Form)| *made == id;
-        if self.uses[usize::from(id)] != 1 || self.made.keys().any(made) {
-            return None;
-        }
-        match *self.term.node(id) {
-            Seq::Kron(factors) => Some((factors, 1.0)),
-            Seq::Binary(Binary::Mul, [x, f]) => {
-                let f = self.constant(f)?;
-                self.scaled_features(x).map(|(factors, scale)| (factors, scale * f))
-            }
-            _ => None,
-        }
     }
 
     /// What a value is joined from, if nobody else reads the joined value: then it needs no tile.
