@@ -35,6 +35,7 @@ pub(crate) fn work(kernel: &Kernel, stmt: &Stmt) -> Work {
         Stmt::Walk(walk) => other(of_walk(kernel, walk)),
         Stmt::Load { .. }
         | Stmt::Store { .. }
+        | Stmt::Begin(_)
         | Stmt::Commit
         | Stmt::WaitLoads { .. }
         | Stmt::Sync(_)

@@ -356,9 +356,24 @@ impl<'c> Builder<'c> {
         then: impl FnOnce() -> Vec<Val<'c>>,
         other: &[Val<'c>],
     ) -> Vec<Val<'c>> {
-        let types: Vec<_> = other.iter().map(ValueLike::r#type).collect();
-        let yes = self.region(&[], |_| then());
-        let no = self.region(&[], |_| other.to_vec());
+        self.either(condition, then, || other.to_vec())
+    }
+
+    /// The values of `then` where the condition holds, else those that `other` makes.
+    pub(super) fn either(
+        &self,
+        condition: Val<'c>,
+        then: impl FnOnce() -> Vec<Val<'c>>,
+        other: impl FnOnce() -> Vec<Val<'c>>,
+    ) -> Vec<Val<'c>> {
+        let types = RefCell::new(Vec::new());
+        let yes = self.region(&[], |_| {
+            let values = then();
+            types.replace(values.iter().map(ValueLike::r#type).collect());
+            values
+        });
+        let no = self.region(&[], |_| other());
+        let types: Vec<Type<'c>> = types.into_inner();
         let operation = self.start("scf.if", &[]).add_operands(&[condition]).add_results(&types);
         self.results(self.append(operation.add_regions([yes, no])), types.len())
     }

@@ -68,6 +68,7 @@ impl<'c> Emitter<'c, '_> {
             Stmt::Sync(sync) => self.sync(*sync),
             Stmt::Fill { dst, value } => self.fill(*dst, *value),
             Stmt::Map { dst, body } => self.map(*dst, body),
+            Stmt::Begin(m) => self.begin_product(m),
             Stmt::Mma(m) => match m.unit {
                 Unit::Tensor => self.tensor_product(m),
                 Unit::Warpgroup => self.warpgroup_product(m),
@@ -79,7 +80,9 @@ impl<'c> Emitter<'c, '_> {
                 self.score(*dst, [*p, *a, *to, *from], *mask, *unit);
             }
             Stmt::Mix { dst, w, y, to, from, mask } => self.mix(*dst, [*w, *y, *to, *from], *mask),
-            Stmt::Inverse { dst, src, upper } => self.inverse(*dst, *src, *upper),
+            Stmt::Inverse { dst, src, upper, diagonal } => {
+                self.inverse([*dst, *src], *upper, *diagonal);
+            }
             Stmt::Copy { dst, src, map } => self.copy(*dst, *src, *map),
             Stmt::Nest(nest) => self.nest(nest),
             Stmt::Walk(walk) => self.walk(walk),

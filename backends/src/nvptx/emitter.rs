@@ -26,6 +26,8 @@ pub(super) struct Emitter<'c, 'k> {
     registers: RefCell<BTreeMap<TileId, Vec<Val<'c>>>>,
     /// Column tiles with products by warpgroups that are not waited for.
     running: RefCell<VecDeque<TileId>>,
+    /// Sums of products in shared memory that have begun, by destination.
+    pub(super) begun: RefCell<VecDeque<(TileId, Vec<Val<'c>>)>>,
     /// The warp that takes the next piece of work of which there are few.
     turn: Cell<usize>,
 }
@@ -95,6 +97,7 @@ impl<'c, 'k> Emitter<'c, 'k> {
             now: Cell::new(Now { chunk: zero, live: zero }),
             registers: RefCell::default(),
             running: RefCell::default(),
+            begun: RefCell::default(),
             turn: Cell::new(0),
         }
     }

@@ -16,7 +16,7 @@ use super::emitter::Emitter;
 use super::index::Index;
 use super::types::{Compare, Val};
 use sluice_ir::dtype::Dtype;
-use sluice_ir::kernel::{Kernel, Mask, View};
+use sluice_ir::kernel::{Mask, TileId, View};
 
 /// Rows of a block.
 const BLOCK: usize = 16;
@@ -24,17 +24,13 @@ const BLOCK: usize = 16;
 /// Values of a transposed block that a lane holds: two tiles of `m16n8`.
 const VALUES: usize = 8;
 
-/// Bytes of scratch memory: the diagonal blocks in f32, if the destination cannot hold them.
-pub(super) fn scratch_bytes(kernel: &Kernel, dst: View) -> usize {
-    let tile = kernel.tile(dst.tile);
-    if tile.dtype == Dtype::F32 { 0 } else { 4 * tile.rows.next_multiple_of(BLOCK) * BLOCK }
-}
-
 /// One `Inverse` statement.
 #[derive(Clone, Copy)]
 struct Inversion {
     dst: View,
     src: View,
+    /// The diagonal blocks of the result in f32.
+    diagonal: TileId,
     upper: bool,
     /// Rows of each matrix.
     size: usize,
@@ -47,11 +43,11 @@ type Parts<'c> = Vec<Vec<Val<'c>>>;
 
 impl<'c> Emitter<'c, '_> {
     /// An `Inverse` statement.
-    pub(super) fn inverse(&self, dst: View, src: View, upper: bool) {
+    pub(super) fn inverse(&self, [dst, src]: [View; 2], upper: bool, diagonal: TileId) {
         let b = &self.b;
         let [matrices, size, _] = self.kernel.shape(src);
         let exact = self.kernel.tile(dst.tile).dtype == Dtype::F32;
-        let whole = Inversion { dst, src, upper, size, exact };
+        let whole = Inversion { dst, src, diagonal, upper, size, exact };
         self.invert_diagonal(&whole, matrices);
         self.role_barrier();
         let blocks = size.div_ceil(BLOCK);
@@ -64,10 +60,6 @@ impl<'c> Emitter<'c, '_> {
             }
         }
         self.zero_padding(dst.tile);
-        if !exact {
-            // Before anything else goes to the scratch memory.
-            self.role_barrier();
-        }
     }
 
     /// Row or column of the tile for one of the lower triangular matrix.
@@ -102,18 +94,9 @@ impl<'c> Emitter<'c, '_> {
         [row, col]: [Index<'c>; 2],
     ) -> Val<'c> {
         let b = &self.b;
-        if v.exact {
-            let first = b.index_mul(block, BLOCK);
-            let place = |i| self.facing(v, b.index_min(b.index_add(first, i), v.size - 1));
-            let row = b.index_add(b.index_mul(matrix, v.size), place(row));
-            return self.address(v.dst.tile, row, place(col));
-        }
         let blocks = v.size.div_ceil(BLOCK);
         let block = b.index_add(b.index_mul(matrix, blocks), block);
-        let row = b.index_add(b.index_mul(block, BLOCK), row);
-        let bytes = b.index_mul(b.index_add(b.index_mul(row, BLOCK), col), 4);
-        let base = b.advance_by(self.shared, self.scratch() as i64 + bytes.offset());
-        bytes.dynamic().map_or(base, |dynamic| b.advance(base, dynamic))
+        self.address(v.diagonal, b.index_add(b.index_mul(block, BLOCK), row), col)
     }
 
     /// The inverses of all diagonal blocks, a lane for each column: column `c` of `(I - L)^-1` solves
@@ -139,10 +122,8 @@ impl<'c> Emitter<'c, '_> {
                 let below = self.holds(Mask::Strict, Index::constant(step), col);
                 let y = b.select(below, x, b.f32(0.0));
                 self.put(v, matrix, [first.plus(step), b.index_add(first, col)], y);
-                if !v.exact {
-                    let at = self.diagonal(v, (matrix, block), [Index::constant(step), col]);
-                    b.store(y, at);
-                }
+                let at = self.diagonal(v, (matrix, block), [Index::constant(step), col]);
+                b.store(y, at);
             }
         });
     }

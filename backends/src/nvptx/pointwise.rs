@@ -18,6 +18,8 @@ pub(super) struct At<'c> {
     pub(super) col: Index<'c>,
     /// Place in the list of the lane's values, for destinations in columns.
     pub(super) register: Option<usize>,
+    /// Whether the row is known to be greater than the column.
+    pub(super) below_diagonal: bool,
 }
 
 /// What an expression is evaluated for.
@@ -34,7 +36,7 @@ impl<'c> Emitter<'c, '_> {
     pub(super) fn at(&self, view: View, tile_row: Index<'c>, col: Index<'c>) -> At<'c> {
         let shape = self.kernel.shape(view);
         let (block, row) = self.b.index_split(tile_row, shape[1]);
-        At { shape, block, row, col, register: None }
+        At { shape, block, row, col, register: None, below_diagonal: false }
     }
 
     /// Row of the whole tile.
@@ -61,6 +63,10 @@ impl<'c> Emitter<'c, '_> {
                 b.select(holds, value(x), value(y))
             }
             (Expr::Keep { mask, row_step, col_step, value: inner }, Site::Element(at)) => {
+                let lower = matches!(mask, Mask::Incl | Mask::Strict);
+                if at.below_diagonal && lower && (*row_step, *col_step) == (1, 1) {
+                    return value(inner);
+                }
                 let (t, _) = b.index_split(at.row, *row_step);
                 let (s, _) = b.index_split(at.col, *col_step);
                 b.select(self.holds(*mask, t, s), value(inner), b.f32(0.0))

@@ -184,7 +184,14 @@ impl<'c> Emitter<'c, '_> {
         let b = &self.b;
         let row = b.index_add(i, self.quad()).plus(8 * (e / 2 % 2));
         let col = b.index_add(j, self.pair()).plus(8 * (e / 4) + e % 2);
-        At { shape: self.kernel.shape(m.dst), block, row, col, register: None }
+        At {
+            shape: self.kernel.shape(m.dst),
+            block,
+            row,
+            col,
+            register: None,
+            below_diagonal: false,
+        }
     }
 
     /// The epilogue of one element in shared memory: 0 in the padding.

@@ -20,7 +20,6 @@ fn scratch_of(kernel: &Kernel, statement: &Stmt, warps: usize) -> usize {
         Stmt::Mma(m) if joins_warps(kernel, m) => {
             4 * warps * 32 * kernel.tile(m.dst.tile).cols.div_ceil(32)
         }
-        Stmt::Inverse { dst, .. } => super::inverse::scratch_bytes(kernel, *dst),
         _ => 0,
     }
 }

@@ -83,25 +83,50 @@ impl<'c> Emitter<'c, '_> {
     /// Blocks of 64 rows of the destination, dealt to the warpgroups of the role.
     fn warpgroup_in_shared(&self, m: &Mma) {
         let b = &self.b;
-        let [_, rows, cols] = self.kernel.shape(m.dst);
-        let [_, a_rows, a_cols] = self.kernel.shape(m.a.view);
-        let inner = if m.a.transposed { a_rows } else { a_cols };
-        let dtype = self.kernel.tile(m.a.view.tile).dtype;
+        let begun = self.begun.borrow_mut().pop_front();
+        if let Some((_, running)) = begun {
+            let younger = self.begun.borrow().len();
+            let sums = self.complete(younger, &running);
+            return self.write_sums(m, b.index_mul(self.group(), ROWS), &sums);
+        }
+        let rows = self.kernel.shape(m.dst)[1];
         let groups = self.thread().warps / WARPS;
-        let group = if groups == 1 {
-            Index::constant(0)
-        } else {
-            let group = b.like("llvm.lshr", &[self.thread().warp, b.i32(2)]);
-            Index::below(group, groups)
-        };
-        self.deal(rows / ROWS, groups, group, |block| {
+        self.deal(rows / ROWS, groups, self.group(), |block| {
             let first = b.index_mul(block, ROWS);
-            let left = Left::Shared(self.matrix(m.a, m.a.transposed, first));
-            let right = self.matrix(m.b, !m.b.transposed, Index::constant(0));
-            let running = self.multiply(dtype, [cols, inner], (left, right), None);
+            let running = self.start_in_shared(m, first);
             let sums = self.complete(0, &running);
             self.write_sums(m, first, &sums);
         });
+    }
+
+    /// Starts a product in shared memory: 64 rows for each warpgroup of the role.
+    pub(super) fn begin_product(&self, m: &Mma) {
+        let first = self.b.index_mul(self.group(), ROWS);
+        let running = self.start_in_shared(m, first);
+        self.begun.borrow_mut().push_back((m.dst.tile, running));
+    }
+
+    /// The warpgroup within the role.
+    fn group(&self) -> Index<'c> {
+        let b = &self.b;
+        match self.thread().warps / WARPS {
+            1 => Index::constant(0),
+            groups => {
+                let group = b.like("llvm.lshr", &[self.thread().warp, b.i32(2)]);
+                Index::below(group, groups)
+            }
+        }
+    }
+
+    /// Starts a product in shared memory for 64 rows from `first`; the sums are not complete.
+    fn start_in_shared(&self, m: &Mma, first: Index<'c>) -> Vec<Val<'c>> {
+        let cols = self.kernel.shape(m.dst)[2];
+        let [_, a_rows, a_cols] = self.kernel.shape(m.a.view);
+        let inner = if m.a.transposed { a_rows } else { a_cols };
+        let dtype = self.kernel.tile(m.a.view.tile).dtype;
+        let left = Left::Shared(self.matrix(m.a, m.a.transposed, first));
+        let right = self.matrix(m.b, !m.b.transposed, Index::constant(0));
+        self.multiply(dtype, [cols, inner], (left, right), None)
     }
 
     /// Ends a product in shared memory: the epilogue of each element, 16 columns at a time.
@@ -112,20 +137,29 @@ impl<'c> Emitter<'c, '_> {
         let top = b.index_add(first, b.index_mul(warp, 16));
         for (j, sums) in sums.chunks(8).enumerate() {
             let left = 16 * j;
-            let finish = || {
+            let finish = |below_diagonal: bool| {
                 let value = |e: usize| {
                     let row = b.index_add(top, self.quad()).plus(8 * (e / 2 % 2));
                     let col = self.pair().plus(left + 8 * (e / 4) + e % 2);
                     let shape = self.kernel.shape(m.dst);
-                    let at = At { shape, block: Index::constant(0), row, col, register: None };
+                    let block = Index::constant(0);
+                    let at = At { shape, block, row, col, register: None, below_diagonal };
                     self.finish_element(m, &at, sums[e])
                 };
                 (0..8).map(value).collect::<Vec<_>>()
             };
             let zeros = vec![b.f32(0.0); 8];
+            // Most blocks that are wanted lie wholly below the diagonal and need no mask.
+            let masked = || match m.band {
+                Band::Lower => {
+                    let on = b.compare(Compare::Eq, b.index(top), b.i32(left as i64));
+                    b.either(on, || finish(false), || finish(true))
+                }
+                Band::Full | Band::Upper => finish(false),
+            };
             let values = match self.block_wanted(m.band, top, left, cols) {
-                None => finish(),
-                Some(wanted) => b.choose(wanted, finish, &zeros),
+                None => masked(),
+                Some(wanted) => b.choose(wanted, masked, &zeros),
             };
             self.write_warp_block(m.dst.tile, (top, Index::constant(left)), &values);
         }

@@ -119,7 +119,7 @@ impl<'c, 'k> Emitter<'c, 'k> {
             }
             Stmt::Store { param, src, col } => self.store(*param, *src, *col, place),
             // One thread and no copies in flight: nothing to wait for.
-            Stmt::Commit | Stmt::WaitLoads { .. } | Stmt::Sync(_) => {}
+            Stmt::Begin(_) | Stmt::Commit | Stmt::WaitLoads { .. } | Stmt::Sync(_) => {}
             Stmt::Fill { dst, value } => self.fill(*dst, *value, place),
             Stmt::Map { dst, body } => self.map(*dst, body, place),
             Stmt::Mma(m) => self.product(m, place),
@@ -131,7 +131,9 @@ impl<'c, 'k> Emitter<'c, 'k> {
             Stmt::Mix { dst, w, y, to, from, mask } => {
                 self.mix(*dst, [*w, *y, *to, *from], *mask, place);
             }
-            Stmt::Inverse { dst, src, upper } => self.inverse(*dst, *src, *upper, place),
+            Stmt::Inverse { dst, src, upper, diagonal: _ } => {
+                self.inverse(*dst, *src, *upper, place)
+            }
             Stmt::Copy { dst, src, map } => self.copy(*dst, *src, *map, place),
             Stmt::Nest(nest) => self.nest(nest, place),
             Stmt::Walk(walk) => self.walk(walk, place),

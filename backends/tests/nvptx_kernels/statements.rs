@@ -385,7 +385,10 @@ fn inverses() -> Vec<Kernel> {
             p.then(Stmt::Sync(Sync::Cta));
             for dtype in if size > 64 { vec![F32] } else { vec![F32, Bf16] } {
                 let dst = p.shared(blocks * size, size, dtype);
-                p.then(Stmt::Inverse { dst: cut(dst, blocks), src: cut(l, blocks), upper });
+                let rows = blocks * usize::next_multiple_of(size, 16);
+                let diagonal = p.shared(rows, 16, F32);
+                let (dst_view, src) = (cut(dst, blocks), cut(l, blocks));
+                p.then(Stmt::Inverse { dst: dst_view, src, upper, diagonal });
                 p.output(dst, F32);
             }
             kernels.push(p.kernel(&format!("inverse_{size}_{upper}")));

@@ -336,8 +336,10 @@ fn inverses_of_unit_triangular_matrices() {
     for upper in [false, true] {
         // Two blocks of 5; what is not strictly triangular must not matter.
         let l = Matrix::noise(22, 10, 5);
-        let x = apply(std::slice::from_ref(&l), [10, 5], Precision::F64, |t, dst| {
-            vec![Stmt::Inverse { dst: blocks(dst, 2), src: blocks(t[0], 2), upper }]
+        let scratch = Matrix::noise(23, 32, 16);
+        let x = apply(&[l.clone(), scratch], [10, 5], Precision::F64, |t, dst| {
+            let [dst, src] = [dst, t[0]].map(|tile| blocks(tile, 2));
+            vec![Stmt::Inverse { dst, src, upper, diagonal: t[1] }]
         });
         for n in 0..2 {
             let strict = |i: usize, j: usize| {

@@ -113,6 +113,11 @@ fn statement(kernel: &Kernel, stmt: &Stmt) -> Result<(), String> {
         Stmt::Sync(Sync::Cta | Sync::Role | Sync::ProxyFence | Sync::Products { .. }) => Ok(()),
         Stmt::Map { dst, body } => pointwise(kernel, shape(dst)?, body, 0),
         Stmt::Mma(m) => product(kernel, m),
+        Stmt::Begin(m) => {
+            let apart = m.unit == Unit::Warpgroup && kernel.tile(m.dst.tile).shared().is_some();
+            ensure(apart, || "only a warpgroup's product in shared memory runs apart".to_owned())?;
+            product(kernel, m)
+        }
         Stmt::Reduce { dst, src, over, .. } => {
             let ([b, r, c], [sb, sr, sc]) = (shape(dst)?, shape(src)?);
             let fits = match over {
@@ -151,7 +156,13 @@ fn statement(kernel: &Kernel, stmt: &Stmt) -> Result<(), String> {
             let whole = r.is_multiple_of(n) && s.is_multiple_of(n);
             ensure(whole, || format!("{r} and {s} rows in {n} steps"))
         }
-        Stmt::Inverse { dst, src, .. } => {
+        Stmt::Inverse { dst, src, diagonal, .. } => {
+            let scratch = kernel.tile(*diagonal);
+            let [matrices, size, _] = shape(src)?;
+            let blocks = [matrices * size.next_multiple_of(16), 16];
+            let fits = [scratch.rows, scratch.cols] == blocks && scratch.dtype.bytes() >= 4;
+            ensure(fits, || format!("tile {} does not hold the diagonal blocks", scratch.name))?;
+            is_shared(kernel, View { tile: *diagonal, blocks: 1 })?;
             is_shared(kernel, *dst)?;
             is_shared(kernel, *src)?;
             let [b, r, c] = shape(src)?;

@@ -15,7 +15,7 @@
 //! Products by warpgroups into columns run on: until `Sync::Products` covers one, nothing may touch its
 //! destination or write its operands.
 
-use super::{Kernel, Role, Stmt, Sync, TileId, Unit};
+use super::{Kernel, Mma, Role, Stmt, Sync, TileId, Unit};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// What a role does with shared tiles and mbarriers in its body.
@@ -104,7 +104,7 @@ fn handed(
 }
 
 fn is_proxy(stmt: &Stmt) -> bool {
-    matches!(stmt, Stmt::Mma(m) if m.unit == Unit::Warpgroup)
+    matches!(stmt, Stmt::Mma(m) | Stmt::Begin(m) if m.unit == Unit::Warpgroup)
 }
 
 /// Follows the body of a role through as many iterations as there are instances, and two.
@@ -215,8 +215,24 @@ fn products(kernel: &Kernel, role: &Role) -> Result<(), String> {
     let mut running: VecDeque<(TileId, [TileId; 2])> = VecDeque::new();
     // Twice through the body, so that an iteration is checked against the next.
     let all = role.setup.iter().chain(&role.body).chain(&role.body).chain(&role.finish);
+    let mut begun: VecDeque<&Mma> = VecDeque::new();
     for stmt in all {
         let fault = |e: &str| Err(format!("`{}`: {e}", kernel.stmt(stmt)));
+        match stmt {
+            Stmt::Begin(m) => begun.push_back(m),
+            Stmt::Mma(m) if begun.front() == Some(&m) => {
+                begun.pop_front();
+            }
+            Stmt::Mma(m) if m.unit == Unit::Warpgroup && !begun.is_empty() => {
+                return fault("another product has begun before it");
+            }
+            _ => {
+                let of = |m: &&Mma| [m.a.view.tile, m.b.view.tile];
+                if begun.iter().flat_map(of).any(|t| stmt.writes().contains(&t)) {
+                    return fault("it writes what a product that has begun reads");
+                }
+            }
+        }
         if let Stmt::Sync(Sync::Products { pending }) = stmt {
             while running.len() > *pending {
                 running.pop_front();
@@ -240,6 +256,9 @@ fn products(kernel: &Kernel, role: &Role) -> Result<(), String> {
         {
             running.push_back((m.dst.tile, [m.a.view.tile, m.b.view.tile]));
         }
+    }
+    if let Some(m) = begun.front() {
+        return Err(format!("`{}` begins and does not end", kernel.stmt(&Stmt::Mma((*m).clone()))));
     }
     Ok(())
 }

@@ -238,6 +238,7 @@ impl Kernel {
             Stmt::Fill { dst, value } => format!("{} = {value}", self.tile(*dst).name),
             Stmt::Map { dst, body } => format!("{} = {}", v(dst), self.body(body, None)),
             Stmt::Mma(m) => self.product(m),
+            Stmt::Begin(m) => format!("begin {}", self.product(&Mma { then: None, ..m.clone() })),
             Stmt::Reduce { op, dst, src, over } => {
                 let op = reduction(*op);
                 let over = match over {
@@ -253,7 +254,7 @@ impl Kernel {
             Stmt::Mix { dst, w, y, to, from, mask } => {
                 format!("{} = mix {mask} {} {} decay {} - {}", v(dst), v(w), v(y), v(to), v(from))
             }
-            Stmt::Inverse { dst, src, upper } => {
+            Stmt::Inverse { dst, src, upper, diagonal: _ } => {
                 format!("{} = inverse {}{}", v(dst), if *upper { "upper " } else { "" }, v(src))
             }
             Stmt::Copy { dst, src, map } => {

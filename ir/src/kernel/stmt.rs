@@ -56,6 +56,9 @@ pub enum Stmt {
     },
     /// A matrix product for each block.
     Mma(Mma),
+    /// Starts a product of a warpgroup in shared memory that the same `Mma` later in the list ends: it may run
+    /// beside what stands between. Its operands must not change before.
+    Begin(Mma),
     /// Sums or maxima: `[b, r, c]` to `[b, r, 1]` (over columns) or `[b, n, c]` (over runs of
     /// `r / n` rows).
     Reduce {
@@ -123,6 +126,9 @@ pub enum Stmt {
         src: View,
         /// Whether `src` is upper instead of lower triangular.
         upper: bool,
+        /// Scratch for the diagonal blocks: f32 `[b * n, 16]`, `n` the rows of a matrix in whole blocks of
+        /// 16. What it holds afterwards is not defined.
+        diagonal: TileId,
     },
     /// Moves elements between tiles and places, rounding to the destination's dtype; writes only
     /// the elements named.
@@ -356,12 +362,16 @@ impl Stmt {
             | Stmt::Run { dst, .. }
             | Stmt::Score { dst, .. }
             | Stmt::Mix { dst, .. }
-            | Stmt::Inverse { dst, .. }
             | Stmt::Copy { dst, .. } => vec![dst.tile],
+            Stmt::Inverse { dst, diagonal, .. } => vec![dst.tile, *diagonal],
             Stmt::Mma(m) => vec![m.dst.tile],
             Stmt::Nest(n) => vec![n.dst.tile],
             Stmt::Walk(w) => w.writes().map(|a| a.tile).chain(w.summaries()).collect(),
-            Stmt::Store { .. } | Stmt::Commit | Stmt::WaitLoads { .. } | Stmt::Sync(_) => vec![],
+            Stmt::Begin(_)
+            | Stmt::Store { .. }
+            | Stmt::Commit
+            | Stmt::WaitLoads { .. }
+            | Stmt::Sync(_) => vec![],
         }
     }
 
@@ -376,6 +386,7 @@ impl Stmt {
             | Stmt::WaitLoads { .. }
             | Stmt::Sync(_) => vec![],
             Stmt::Store { src, .. } => vec![*src],
+            Stmt::Begin(m) => vec![m.a.view.tile, m.b.view.tile],
             Stmt::Map { body: b, .. } => body(b),
             Stmt::Mma(m) => {
                 let mut all = vec![m.a.view.tile, m.b.view.tile];

@@ -30,6 +30,12 @@ const LOADER_REGISTERS: usize = 40;
 /// The fewest registers a thread of the maker: the accumulators of a chunk's scores, and as many more.
 const MAKER_REGISTERS: usize = 72;
 
+/// Registers a thread of the keeper beside the values of its columns: addresses, counters, factors.
+const OTHER_REGISTERS: usize = 32;
+
+/// The most values of columns that leave the maker enough registers.
+const MOST_LIVE: usize = 168;
+
 /// The most registers that a role can have, and the unit in which they are dealt.
 const MOST_REGISTERS: usize = 240;
 const REGISTER_UNIT: usize = 8;
@@ -123,14 +129,14 @@ pub(super) fn split(
     } else {
         roles.push(role("maker", WARPS, [vec![], maker, vec![]]));
     }
-    budget(&mut roles, target);
+    budget(&kernel, &mut roles, target);
     kernel.roles = roles;
     kernel.mbarriers = barriers.list;
     finished(kernel).map(Some)
 }
 
 /// Deals registers: the loader gets few, the keeper as many as leave the maker enough.
-fn budget(roles: &mut [Role], target: &Target) {
+fn budget(kernel: &Kernel, roles: &mut [Role], target: &Target) {
     let unit = target.register_file / 32;
     let [loader, keeper, rest @ ..] = roles else { return };
     let warps = loader.warps + keeper.warps + rest.iter().map(|r| r.warps).sum::<usize>();
@@ -142,7 +148,9 @@ fn budget(roles: &mut [Role], target: &Target) {
         (free / warps / REGISTER_UNIT * REGISTER_UNIT).min(MOST_REGISTERS)
     };
     loader.registers = Some(LOADER_REGISTERS);
-    let own = deal(free - kept, keeper.warps);
+    let wanted = warpgroup::live_registers(kernel, &keeper.body) + OTHER_REGISTERS;
+    let own = if rest.is_empty() { MOST_REGISTERS } else { wanted.next_multiple_of(REGISTER_UNIT) };
+    let own = own.min(deal(free - kept, keeper.warps));
     keeper.registers = Some(own);
     free -= own * keeper.warps;
     for role in rest {
@@ -271,6 +279,7 @@ impl Crossing<'_> {
         // What the last iteration left in the maker's own tiles is overwritten.
         let opening = [sync(Sync::Role)];
         let body = order::few_barriers(kernel, &opening, stmts, Sync::Role);
+        let body = warpgroup::begun(kernel, body, opening.len(), self.loaded);
         let body = self.waiting(body, true);
         let mut body = self.leaving(kernel, body, self.loaded, self.left);
         body.extend([sync(Sync::ProxyFence), sync(Sync::Arrive(self.made))]);
@@ -279,7 +288,7 @@ impl Crossing<'_> {
 
     /// The keeper's body.
     fn keeper(&self, kernel: &Kernel, stmts: Vec<Stmt>) -> Vec<Stmt> {
-        let body = warpgroup::overlapped(kernel, stmts);
+        let body = warpgroup::overlapped(kernel, &stmts, MOST_LIVE);
         let body = order::around(kernel, body, Sync::Role);
         let body = self.waiting(body, false);
         let body = self.leaving(kernel, body, self.loaded, self.left);

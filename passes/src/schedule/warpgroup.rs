@@ -7,7 +7,8 @@ use super::order::depends;
 use sluice_ir::kernel::{
     Arg, Body, Kernel, Mma, Place, Start, Stmt, Swizzle, Sync, Tile, TileId, Unit, View,
 };
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
+use std::ops::Range;
 
 /// Rows of a product by a warpgroup in shared memory, and 16-bit columns of a swizzled panel.
 const WIDTH: usize = 64;
@@ -86,22 +87,52 @@ pub(super) fn swizzle(tile: &mut Tile) {
     }
 }
 
+/// Starts the product in shared memory at statement `at`, if all that it needs are `loaded` tiles and its
+/// sums are the only ones that wait in registers.
+pub(super) fn begun(
+    kernel: &Kernel,
+    mut body: Vec<Stmt>,
+    at: usize,
+    loaded: &BTreeSet<TileId>,
+) -> Vec<Stmt> {
+    let products = body.iter().filter_map(|stmt| match stmt {
+        Stmt::Mma(m) if m.unit == Unit::Warpgroup => Some(m),
+        _ => None,
+    });
+    let [m] = products.collect::<Vec<_>>()[..] else { return body };
+    let there = [m.a.view.tile, m.b.view.tile].iter().all(|t| loaded.contains(t));
+    if there && kernel.shape(m.dst)[1] == WIDTH {
+        let begin = Stmt::Begin(m.clone());
+        body.insert(at, begin);
+    }
+    body
+}
+
 /// Whether a statement is a product that runs on after it.
 pub(super) fn runs_on(kernel: &Kernel, stmt: &Stmt) -> bool {
     matches!(stmt, Stmt::Mma(m) if m.unit == Unit::Warpgroup
         && kernel.tile(m.dst.tile).shared().is_none())
 }
 
-/// Orders statements so that products start as early as they can and are waited for as late as they can.
-///
+/// Orders statements so that products start as early as they can and are waited for as late as the
+/// registers of a thread allow.
+pub(super) fn overlapped(kernel: &Kernel, body: &[Stmt], registers: usize) -> Vec<Stmt> {
+    let lazy = ordered(kernel, body, false);
+    if live_registers(kernel, &lazy) <= registers { lazy } else { ordered(kernel, body, true) }
+}
+
 /// Greedy: a product whose operands are there comes first; then what touches no running product; then,
 /// behind a wait, what touches the oldest. All products are complete at the end.
-pub(super) fn overlapped(kernel: &Kernel, body: Vec<Stmt>) -> Vec<Stmt> {
+///
+/// `in_waves`: once there has been a wait, no product starts before all that run are complete, so that
+/// their operands are gone.
+fn ordered(kernel: &Kernel, body: &[Stmt], in_waves: bool) -> Vec<Stmt> {
     let before: Vec<Vec<usize>> = (0..body.len())
         .map(|j| (0..j).filter(|i| depends(&body[*i], &body[j])).collect())
         .collect();
     let mut placed = vec![false; body.len()];
     let mut running: VecDeque<TileId> = VecDeque::new();
+    let mut waited = false;
     let mut out = Vec::new();
     // The latest running product that a statement must wait for, counted from the oldest.
     let needs = |stmt: &Stmt, running: &VecDeque<TileId>| {
@@ -122,8 +153,14 @@ pub(super) fn overlapped(kernel: &Kernel, body: Vec<Stmt>) -> Vec<Stmt> {
         if let Some(last) = needs(&body[next], &running) {
             running.drain(..=last);
             out.push(Stmt::Sync(Sync::Products { pending: running.len() }));
+            waited = true;
         }
         if runs_on(kernel, &body[next]) {
+            if in_waves && waited && !running.is_empty() {
+                running.clear();
+                out.push(Stmt::Sync(Sync::Products { pending: 0 }));
+            }
+            waited = false;
             running.extend(body[next].writes());
         }
         out.push(body[next].clone());
@@ -131,6 +168,64 @@ pub(super) fn overlapped(kernel: &Kernel, body: Vec<Stmt>) -> Vec<Stmt> {
     }
     if !running.is_empty() {
         out.push(Stmt::Sync(Sync::Products { pending: 0 }));
+    }
+    late(kernel, &out)
+}
+
+/// Registers a thread that the column tiles of a body take at most: each from where it is made to where it
+/// is read last, operands until their product is complete, carried tiles always.
+pub(super) fn live_registers(kernel: &Kernel, body: &[Stmt]) -> usize {
+    let tiles: BTreeSet<TileId> =
+        body.iter().flat_map(|s| s.reads().into_iter().chain(s.writes())).collect();
+    let in_columns = |t: &TileId| kernel.tile(*t).shared().is_none();
+    let mut lives: Vec<(Range<usize>, usize)> = Vec::new();
+    for tile in tiles.into_iter().filter(in_columns) {
+        let touches = |s: &Stmt| s.reads().contains(&tile) || s.writes().contains(&tile);
+        let first = body.iter().position(touches).unwrap_or(0);
+        let read = body.iter().rposition(|s| s.reads().contains(&tile)).unwrap_or(first);
+        let last = match &body[read] {
+            s @ Stmt::Mma(m) if runs_on(kernel, s) && m.b.view.tile == tile => {
+                completed(kernel, body, read)
+            }
+            _ => read,
+        };
+        let Tile { rows, cols, dtype, .. } = kernel.tile(tile);
+        // A warp has 16 columns of every row.
+        let registers = rows * cols.min(&16) * dtype.bytes() / 4 / 32;
+        let life = if kernel.carried.contains(&tile) { 0..body.len() } else { first..last };
+        // What the next statement takes up is not held as a whole.
+        if life.len() > 1 {
+            lives.push((life, registers));
+        }
+    }
+    let at = |i: usize| lives.iter().filter(|(l, _)| l.contains(&i)).map(|(_, r)| r).sum();
+    (0..body.len()).map(at).max().unwrap_or(0)
+}
+
+/// Where the product of statement `at` is waited for.
+fn completed(kernel: &Kernel, body: &[Stmt], at: usize) -> usize {
+    let mut younger = 0;
+    for (i, stmt) in body.iter().enumerate().skip(at + 1) {
+        match stmt {
+            Stmt::Sync(Sync::Products { pending }) if *pending <= younger => return i,
+            s => younger += usize::from(runs_on(kernel, s)),
+        }
+    }
+    body.len()
+}
+
+/// Moves what makes a value in registers down to its first reader, so that registers hold it for a short
+/// time; what a tile is made of itself stays where it fills the wait for a product.
+fn late(kernel: &Kernel, body: &[Stmt]) -> Vec<Stmt> {
+    let mut out: Vec<Stmt> = Vec::new();
+    for stmt in body.iter().rev() {
+        let in_columns = |t: &TileId| kernel.tile(*t).shared().is_none();
+        let made = stmt.writes();
+        let sinks = !runs_on(kernel, stmt)
+            && made.iter().any(in_columns)
+            && !stmt.reads().iter().any(|t| made.contains(t));
+        let reader = out.iter().position(|later| depends(stmt, later));
+        out.insert(if sinks { reader.unwrap_or(0) } else { 0 }, stmt.clone());
     }
     out
 }

@@ -152,7 +152,7 @@ impl<'a> Run<'a> {
                 let warps = self.kernel.roles[role].warps;
                 *self.arrivals.entry((*barrier, self.chunk)).or_default() += warps;
             }
-            Stmt::Sync(_) | Stmt::Commit | Stmt::WaitLoads { .. } => {}
+            Stmt::Begin(_) | Stmt::Sync(_) | Stmt::Commit | Stmt::WaitLoads { .. } => {}
             Stmt::Load { dst, param, ahead, col } => {
                 self.load(*dst, param.0, self.chunk + ahead, *col);
             }

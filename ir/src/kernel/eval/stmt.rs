@@ -90,13 +90,14 @@ impl Run<'_> {
                 self.score(*dst, [*p, *a, *to, *from], *mask);
             }
             Stmt::Mix { dst, w, y, to, from, mask } => self.mix(*dst, [*w, *y, *to, *from], *mask),
-            Stmt::Inverse { dst, src, upper } => self.inverse(*dst, *src, *upper),
+            Stmt::Inverse { dst, src, upper, diagonal: _ } => self.inverse(*dst, *src, *upper),
             Stmt::Copy { dst, src, map } => self.copy(*dst, *src, *map),
             Stmt::Nest(nest) => self.nest(nest),
             Stmt::Walk(walk) => self.walk(walk),
             Stmt::Table { dst, values } => self.put(*dst, values.to_vec()),
             Stmt::Load { .. }
             | Stmt::Store { .. }
+            | Stmt::Begin(_)
             | Stmt::Commit
             | Stmt::WaitLoads { .. }
             | Stmt::Sync(_) => unreachable!("handled by the caller"),

@@ -1,6 +1,7 @@
 //! Products, scores and mixes of a chunk.
 
 use super::Scan;
+use super::halves::keeps_errors;
 use super::value::Form;
 use crate::schedule::draft::Home;
 use egg::Id;
@@ -8,7 +9,10 @@ use sluice_ir::diagnostic::Diagnostic;
 use sluice_ir::dtype::Dtype;
 use sluice_ir::kernel::{Band, Body, CopyMap, Mma, Operand, Start, Stmt, TileId, Unit, View};
 use sluice_ir::pointwise::Binary;
-use sluice_ir::seq::{Mask, Seq};
+use sluice_ir::seq::{Core, Mask, Seq};
+
+/// Rows of the blocks by which triangular matrices are inverted.
+const BLOCK: usize = 16;
 
 /// The least extent for which tensor cores are used.
 const TENSOR_EXTENT: usize = 8;
@@ -158,14 +162,26 @@ impl Scan<'_> {
         }
         let src = self.view(l, Form::Shared)?;
         let home = Home::Shared { stages: 1 };
-        let exact = self.draft.tile("inverse", self.size(l), self.build.compute, home);
-        let dst = self.seen(l, exact);
         let upper = self.band(l) == Band::Upper;
-        self.draft.body.push(Stmt::Inverse { dst, src, upper });
+        let size = self.size(l)[1];
+        let blocks = [self.blocks(l) * size.next_multiple_of(BLOCK), BLOCK];
+        let diagonal = self.draft.tile("diagonal", blocks, Dtype::F32, Home::Packed { stages: 1 });
         let operand = self.draft.tile("inverse", self.size(l), self.operand, home);
-        self.inverses.insert(self.base(l), Inverse { exact, operand });
         let to = self.seen(l, operand);
-        self.draft.body.push(Stmt::Copy { dst: to, src: dst, map: CopyMap::Whole });
+        let halved =
+            |core: &Core| self.base(core.l) == self.base(l) && keeps_errors(self.term, *core);
+        let halved = self.term.loops().iter().any(|(core, _)| halved(core));
+        let exact = if halved {
+            let exact = self.draft.tile("inverse", self.size(l), self.build.compute, home);
+            let dst = self.seen(l, exact);
+            self.draft.body.push(Stmt::Inverse { dst, src, upper, diagonal });
+            self.draft.body.push(Stmt::Copy { dst: to, src: dst, map: CopyMap::Whole });
+            exact
+        } else {
+            self.draft.body.push(Stmt::Inverse { dst: to, src, upper, diagonal });
+            operand
+        };
+        self.inverses.insert(self.base(l), Inverse { exact, operand });
         Ok(operand)
     }
 
