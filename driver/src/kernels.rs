@@ -4,9 +4,10 @@ use crate::summary::class;
 use crate::{Labelled, Observer};
 use sluice_ir::diagnostic::{Code, Diagnostic};
 use sluice_ir::dtype::Dtype;
+use sluice_ir::elements::Elements;
 use sluice_ir::kernel::{Checked, Schedule};
 use sluice_ir::seq::Term;
-use sluice_ir::staged::{Form, From, Stage, Staged};
+use sluice_ir::staged::{Form, From, Runs, Stage, Staged};
 use sluice_ir::step::Recurrence;
 use sluice_ir::target::Target;
 use sluice_passes::schedule::{self, Build};
@@ -68,6 +69,8 @@ pub struct StageKernels {
     pub scan: Option<Scan>,
     /// Why a stage that has a chunked form has no scan.
     pub fallback: Option<Diagnostic>,
+    /// Element by element, if no state mixes its elements.
+    pub elements: Option<ElementScan>,
     /// Token by token, on a GPU.
     pub step: Checked,
     /// Token by token on a CPU, with every array in f32.
@@ -79,6 +82,15 @@ pub struct StageKernels {
 pub struct Scan {
     /// The chunked form.
     pub chunked: Chunked,
+    /// The kernel.
+    pub kernel: Checked,
+}
+
+/// A stage whose states are scanned element by element.
+#[derive(Clone, Debug)]
+pub struct ElementScan {
+    /// The elementwise form.
+    pub form: Elements,
     /// The kernel.
     pub kernel: Checked,
 }
@@ -113,13 +125,16 @@ impl StageKernels {
 
     /// The kernels for GPUs; a launcher takes the first that is meant for the problem's length.
     pub fn gpu(&self) -> impl Iterator<Item = &Checked> {
-        [&self.step].into_iter().chain(self.scan.as_ref().map(|scan| &scan.kernel))
+        let scan = self.scan.as_ref().map(|scan| &scan.kernel);
+        let elements = self.elements.as_ref().map(|elements| &elements.kernel);
+        [&self.step].into_iter().chain(scan).chain(elements)
     }
 
     /// The longest sequences that a launcher leaves to a kernel; none: all that there are.
     pub fn max_tokens(&self, kernel: &Checked) -> Option<usize> {
-        let beside = self.scan.is_some() && kernel.schedule != Schedule::FusedScan;
-        beside.then_some(STEP_TOKENS)
+        let by_token = matches!(kernel.schedule, Schedule::Step | Schedule::Loop);
+        let beside = self.scan.is_some() || self.elements.is_some();
+        (by_token && beside).then_some(STEP_TOKENS)
     }
 }
 
@@ -172,15 +187,30 @@ pub fn plan(
             Some(Err(refusal)) => (None, Some(refusal)),
             None => (None, None),
         };
-        let step = match scan {
-            Some(_) => schedule::step_or_loop(&stage.recurrence, build, true)?,
-            None => schedule::loop_ahead(&stage.recurrence, build)?,
+        let elements = element_scan(stage, build)?;
+        let step = match scan.is_some() || elements.is_some() {
+            true => schedule::step_or_loop(&stage.recurrence, build, true)?,
+            false => schedule::loop_ahead(&stage.recurrence, build)?,
         };
         let cpu = step_loop(&stage.recurrence, build, Dtype::F32)?;
-        Ok(StageKernels { term, scan, fallback, step, cpu })
+        Ok(StageKernels { term, scan, fallback, elements, step, cpu })
     });
     let kernels = kernels.collect::<Result<_, Diagnostic>>().map_err(|e| vec![e])?;
     Ok(Plan { staged, kernels })
+}
+
+/// The scan of each element of a stage that has no chunks and passes over tokens, if there is one that
+/// fits.
+fn element_scan(stage: &Stage, build: &Build<'_>) -> Result<Option<ElementScan>, Diagnostic> {
+    if stage.form == Form::Chunks || stage.runs == Runs::Once {
+        return Ok(None);
+    }
+    let Ok(form) = sluice_passes::elements(&stage.recurrence) else { return Ok(None) };
+    match schedule::element_scan(&form, build) {
+        Ok(kernel) => Ok(Some(ElementScan { form, kernel })),
+        Err(error) if matches!(error.code, Code::TooLarge | Code::Unsupported) => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 /// For each stage that has a chunked form its sequence form, and its scan or why there is none.
