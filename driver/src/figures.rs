@@ -11,7 +11,7 @@ use std::fmt;
 pub struct Figures {
     /// Entry point.
     pub entry: String,
-    /// `scan`, `step` or `loop`.
+    /// `scan`, `elements`, `step` or `loop`.
     pub schedule: &'static str,
     /// Tokens of one iteration.
     pub chunk: usize,

@@ -29,7 +29,7 @@ pub struct StageSummary {
     pub class: String,
     /// Whether it runs at every token or once a sequence, and in which order.
     pub runs: String,
-    /// Its kernels: `scan` and `step`, or `loop`.
+    /// Its kernels: `step` with `scan` or `elements`, or `loop`.
     pub kernels: &'static [&'static str],
 }
 
@@ -56,10 +56,12 @@ impl Summary {
         let staged = sluice_passes::stages(recurrence, &extents)?;
         let stages = staged.stages.iter().map(|stage| StageSummary::of(stage, &extents));
         let stages: Vec<StageSummary> = stages.collect::<Result<_, _>>()?;
-        let chunks = staged.stages.iter().filter(|stage| stage.form == Form::Chunks).count();
-        let scan = match chunks {
+        // What runs once a sequence has no tokens to scan.
+        let passing = || staged.stages.iter().filter(|stage| stage.runs == Runs::Tokens);
+        let scanned = passing().filter(|stage| stage.form == Form::Chunks || is_elementwise(stage));
+        let scan = match scanned.count() {
             0 => "absent",
-            n if n < stages.len() => "partly",
+            n if n < passing().count() => "partly",
             _ => "ready",
         };
         let modes = Modes { scan: scan.to_owned(), step: "ready".to_owned(), backward: "absent" };
@@ -82,9 +84,18 @@ impl StageSummary {
             name: stage.recurrence.name.clone(),
             class: class(stage, term.as_ref()),
             runs: runs(stage),
-            kernels: if chunks { &["step", "scan"] } else { &["loop"] },
+            kernels: match chunks {
+                true => &["step", "scan"],
+                false if is_elementwise(stage) => &["step", "elements"],
+                false => &["loop"],
+            },
         })
     }
+}
+
+/// Whether a stage is made of scans of elements.
+fn is_elementwise(stage: &Stage) -> bool {
+    stage.runs == Runs::Tokens && sluice_passes::elements(&stage.recurrence).is_ok()
 }
 
 /// How often and in which order a stage runs.

@@ -103,7 +103,7 @@ pub struct StateInfo {
 pub struct Variant {
     /// Entry point.
     pub entry: String,
-    /// `scan`, `step` or `loop`.
+    /// `scan`, `elements`, `step` or `loop`.
     pub schedule: String,
     /// Target name.
     pub target: String,

@@ -3,9 +3,11 @@
 //! In: a recurrence of one sweep.  Out: its states in groups, each with gates and entries as nodes
 //! where its update is affine over some ring.
 
+use crate::explain::{Derivation, DerivationStep};
+use crate::rules::Rounding;
 use crate::stages::ring::{Degree, degrees};
 use sluice_ir::diagnostic::{Code, Diagnostic};
-use sluice_ir::elements::{Elements, Group, Law, Row};
+use sluice_ir::elements::{Elements, Group, Law, Row, check};
 use sluice_ir::pointwise::{Binary, Ring, Unary};
 use sluice_ir::step::{DimId, Node, NodeId, Op, Recurrence, StateId, result_dims};
 use std::collections::BTreeSet;
@@ -36,7 +38,60 @@ pub fn elements(recurrence: &Recurrence) -> Result<Elements, Diagnostic> {
         }
     }
     let groups = groups.into_iter().map(|(group, _)| group).collect();
-    Ok(Elements { recurrence: form.recurrence, groups })
+    let elements = Elements { recurrence: form.recurrence, groups };
+    debug_assert_eq!(check(&elements), Ok(()));
+    Ok(elements)
+}
+
+/// Why scans of elements give what the steps give: a chain of laws for each state.
+pub fn explain_elements(elements: &Elements) -> Vec<Derivation> {
+    let mut derivations = Vec::new();
+    for group in &elements.groups {
+        let Law::Linear { ring, rows } = &group.law else { continue };
+        let names = elements.names(group);
+        let (plus, times) = (ring.plus().name(), ring.times().name());
+        for ((state, row), name) in group.states.iter().zip(rows).zip(&names) {
+            let update = elements.recurrence.updates[state.0];
+            let step =
+                |law: &str, rounding, reference, before: String, after: String| DerivationStep {
+                    law: law.to_owned(),
+                    forward: true,
+                    rounding,
+                    reference,
+                    before,
+                    after,
+                };
+            let all = names.join(", ");
+            let steps = vec![
+                step(
+                    "collect",
+                    Rounding::Reorders,
+                    "products distribute over sums in a ring",
+                    format!("{name}' = {}", elements.definition(update)),
+                    format!("{name}' = {}", elements.row_text(*ring, row, &names)),
+                ),
+                step(
+                    "compose",
+                    Rounding::Reorders,
+                    "[Blelloch 1990], [Martin 2018]",
+                    format!("({all}) by (A, b), then by (A', b')"),
+                    format!(
+                        "by ({times}(A', A), {plus}({times}(A', b), b')), an associative operation"
+                    ),
+                ),
+                step(
+                    "segment",
+                    Rounding::Reorders,
+                    "[Blelloch 1990]",
+                    format!("({all}) over all tokens of a chunk"),
+                    "the changes by segments of tokens, combined, and each segment from its start"
+                        .to_owned(),
+                ),
+            ];
+            derivations.push(Derivation { root: name.clone(), steps });
+        }
+    }
+    derivations
 }
 
 fn refusal(message: String) -> Diagnostic {

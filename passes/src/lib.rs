@@ -21,7 +21,7 @@ pub mod schedule;
 mod stages;
 
 pub use chunk::{ChunkOptions, Chunked, chunk, chunk_with};
-pub use elements::elements;
+pub use elements::{elements, explain_elements};
 pub use explain::{Derivation, DerivationStep, explain};
 pub use lift::lift;
 pub use saturate::{Saturation, Stop};

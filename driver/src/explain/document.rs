@@ -76,7 +76,7 @@ impl StageExplanation {
         }
         if let Some(chunking) = &self.derivation {
             push("sequence form", chunking.sequence.clone());
-            for (chain, text) in chunking.chains() {
+            for (chain, text) in chains(&chunking.derivations) {
                 let result = &chain.result;
                 push(&format!("laws from there to the chunked form of `{result}`"), text);
             }
@@ -86,30 +86,36 @@ impl StageExplanation {
             push("exponents", chunking.bounds());
             push("search", chunking.search.to_string());
         }
+        if let Some(elements) = &self.elements {
+            push("elementwise form", elements.form.clone());
+            for (chain, text) in chains(&elements.derivations) {
+                push(&format!("laws from the step to the scan of `{}`", chain.result), text);
+            }
+        }
         let kernels: Vec<String> = self.kernels.iter().map(ToString::to_string).collect();
         push("kernels", kernels.join("\n"));
     }
 }
 
-impl Chunking {
-    /// The chains of laws; a step that an earlier chain has shown is not shown again.
-    fn chains(&self) -> Vec<(&Chain, String)> {
-        let mut shown = BTreeSet::new();
-        let mut chains = Vec::new();
-        for chain in &self.derivations {
-            let (new, known): (Vec<_>, Vec<_>) =
-                chain.steps.iter().partition(|step| shown.insert(*step));
-            let numbered = new.iter().enumerate();
-            let mut lines: Vec<String> =
-                numbered.map(|(number, step)| format!("{:>3}. {step}", number + 1)).collect();
-            if !known.is_empty() {
-                lines.push(format!("and {} of the steps above", known.len()));
-            }
-            chains.push((chain, lines.join("\n")));
+/// The chains of laws; a step that an earlier chain has shown is not shown again.
+fn chains(derivations: &[Chain]) -> Vec<(&Chain, String)> {
+    let mut shown = BTreeSet::new();
+    let mut chains = Vec::new();
+    for chain in derivations {
+        let (new, known): (Vec<_>, Vec<_>) =
+            chain.steps.iter().partition(|step| shown.insert(*step));
+        let numbered = new.iter().enumerate();
+        let mut lines: Vec<String> =
+            numbered.map(|(number, step)| format!("{:>3}. {step}", number + 1)).collect();
+        if !known.is_empty() {
+            lines.push(format!("and {} of the steps above", known.len()));
         }
-        chains
+        chains.push((chain, lines.join("\n")));
     }
+    chains
+}
 
+impl Chunking {
     fn bounds(&self) -> String {
         let lines = self.exponents.iter().map(|e| {
             let times = if e.count == 1 { String::new() } else { format!(", {} times", e.count) };

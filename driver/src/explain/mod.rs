@@ -4,7 +4,7 @@ mod document;
 
 use crate::extents::Extents;
 use crate::figures::{Figures, counted};
-use crate::kernels::{StageKernels, chunk_options, plan};
+use crate::kernels::{ElementScan, StageKernels, chunk_options, plan};
 use crate::summary::{class, runs};
 pub use document::Format;
 use serde::Serialize;
@@ -50,6 +50,8 @@ pub struct StageExplanation {
     pub token_by_token: Option<String>,
     /// The way to the chunked form, if there is one with a kernel.
     pub derivation: Option<Chunking>,
+    /// The scans of elements, if there is a kernel of them.
+    pub elements: Option<Elementwise>,
     /// The kernels.
     pub kernels: Vec<Figures>,
 }
@@ -71,6 +73,15 @@ pub struct Chunking {
     pub exponents: Vec<Exponents>,
     /// The search for the chunked form.
     pub search: Search,
+}
+
+/// The scans of a stage's elements.
+#[derive(Clone, Debug, Serialize)]
+pub struct Elementwise {
+    /// The elementwise form.
+    pub form: String,
+    /// For each state that is scanned in segments the laws from the step to there.
+    pub derivations: Vec<Chain>,
 }
 
 /// Exponents of one operator of the chunked form.
@@ -170,6 +181,7 @@ pub fn explain(
     let stages = plan.staged.stages.iter().zip(&plan.kernels).map(|(stage, kernels)| {
         let spent = kernels.term.as_ref().and_then(|_| searching.next()).unwrap_or_default();
         let token_by_token = match (&stage.form, &kernels.fallback) {
+            _ if kernels.elements.is_some() => None,
             (Form::Steps { reason, .. }, _) => Some(reason.clone()),
             (Form::Chunks, fallback) => fallback.as_ref().map(|e| e.message.clone()),
         };
@@ -180,6 +192,7 @@ pub fn explain(
             step: several.then(|| stage.to_string()),
             token_by_token,
             derivation: Chunking::of(kernels, build, spent),
+            elements: kernels.elements.as_ref().map(Elementwise::of),
             kernels: kernels.gpu().map(|kernel| Figures::of(kernel, build.target)).collect(),
         }
     });
@@ -203,6 +216,16 @@ impl Explanation {
                 figures.assembled =
                     variant.registers.zip(variant.spill_bytes).map(<[usize; 2]>::from);
             }
+        }
+    }
+}
+
+impl Elementwise {
+    fn of(scan: &ElementScan) -> Elementwise {
+        let derivations = sluice_passes::explain_elements(&scan.form);
+        Elementwise {
+            form: scan.form.to_string(),
+            derivations: derivations.into_iter().map(Chain::from).collect(),
         }
     }
 }

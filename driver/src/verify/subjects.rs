@@ -7,6 +7,7 @@ use crate::extents::Extents;
 use crate::kernels::{Plan, StageKernels, chunk_options, plan, refusal};
 use sluice_ir::diagnostic::Diagnostic;
 use sluice_ir::dtype::Dtype;
+use sluice_ir::elements;
 use sluice_ir::kernel::{self, Checked, Rounding};
 use sluice_ir::seq::{self, Term};
 use sluice_ir::staged::{Stage, Staged};
@@ -14,6 +15,9 @@ use sluice_ir::step;
 use sluice_ir::step::Recurrence;
 use sluice_passes::schedule::{self, Build};
 use std::rc::Rc;
+
+/// Tokens of a segment of the elementwise form; short sequences have several.
+const SEGMENT: usize = 5;
 
 /// A program in one form, ready to run on any problem of its extents.
 pub(super) struct Subject {
@@ -65,6 +69,7 @@ pub(super) fn subjects(
     for &chunk in chunks {
         program.chunked(chunk, &mut subjects)?;
     }
+    program.elements(&mut subjects);
     program.steps(&mut subjects).map_err(|e| vec![e])?;
     if options.device {
         for (name, run) in on_device(recurrence, &build)?.each {
@@ -167,6 +172,28 @@ impl Program<'_> {
             }
         }
         Ok(())
+    }
+
+    /// The scans of elements: as a form, and as kernels.
+    fn elements(&self, subjects: &mut Subjects) {
+        if self.kernels.iter().all(|k| k.elements.is_none()) {
+            return;
+        }
+        let form = self.with(|_, k| {
+            let form = k.elements.as_ref()?.form.clone();
+            Some(Box::new(move |p, a| Ok(elements::eval(&form, p, a, SEGMENT))))
+        });
+        subjects.add("elements", Dtype::F64, form);
+        let kernels = |rounding| {
+            self.with(|_, k| {
+                Some(evaluated(&Rc::new(k.elements.as_ref()?.kernel.clone()), rounding))
+            })
+        };
+        subjects.add("elements f64", Dtype::F64, kernels(Rounding::Exact));
+        if self.options.rounded {
+            let operand = self.build.operand();
+            subjects.add(&format!("elements {operand}"), operand, kernels(Rounding::Stored));
+        }
     }
 
     /// The loops over tokens as a GPU would run them, and as code of this machine.

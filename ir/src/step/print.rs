@@ -43,6 +43,12 @@ impl Recurrence {
         text
     }
 
+    /// The name of an operation.
+    pub(crate) fn op_name(&self, op: &Op) -> String {
+        let text = self.op_text(op);
+        text.split(' ').next().unwrap_or_default().to_owned()
+    }
+
     fn op_text(&self, op: &Op) -> String {
         let dim = |d: DimId| &self.dims[d.0].name;
         match *op {

@@ -2,6 +2,7 @@
 
 use crate::agreement::{arrays, assert_agree, build};
 use crate::step_form::{Program, Step};
+use sluice_ir::elements;
 use sluice_ir::kernel::{self, Checked, Rounding, Stmt, Walk};
 use sluice_ir::pointwise::{Binary, Unary};
 use sluice_ir::problem::Problem;
@@ -26,6 +27,7 @@ fn problem(program: &Program) -> Problem {
 }
 
 fn assert_means(program: &Program, what: &str) -> Checked {
+    let form = elements(&program.recurrence).expect("elements do not mix");
     let kernel = scanned(program);
     let problem = problem(program);
     for states in [false, true] {
@@ -33,6 +35,10 @@ fn assert_means(program: &Program, what: &str) -> Checked {
         let reference = step::eval(&program.recurrence, &problem, &arrays);
         let found = kernel::eval(&kernel, &problem, &arrays, Rounding::Exact);
         assert_agree(&found, &reference, &format!("{what}, states given: {states}"));
+        for segment in [7, 64] {
+            let found = elements::eval(&form, &problem, &arrays, segment);
+            assert_agree(&found, &reference, &format!("{what}, segments of {segment}"));
+        }
     }
     kernel
 }

@@ -34,11 +34,7 @@ pub(super) fn wanted(recurrence: &Recurrence, groups: &[Group], shapes: &[Points
     for (number, group) in groups.iter().enumerate() {
         let law: Vec<NodeId> = match &group.law {
             Law::Free => group.states.iter().map(|s| recurrence.updates[s.0]).collect(),
-            Law::Linear { rows, .. } => rows
-                .iter()
-                .flat_map(|row| row.gates.iter().flatten().chain(&row.entry))
-                .copied()
-                .collect(),
+            Law::Linear { .. } => group.values().collect(),
         };
         law.into_iter().for_each(|id| search.given(number, id));
     }

@@ -1,0 +1,258 @@
+//! What an elementwise form means, computed the way it claims that it can be: every gate and entry
+//! first, then each linear group in segments that are summarised, combined and completed.
+
+use super::{Elements, Group, Law, Row};
+use crate::dtype::Dtype;
+use crate::pointwise::{Interval, Ring};
+use crate::problem::{Array, Arrays, Problem};
+use crate::step::{
+    self, DimId, Input, InputId, NodeId, Op, Order, Output, Rate, Recurrence, Sharing, StateId,
+};
+
+/// Outputs and final states by name, in segments of so many tokens.
+///
+/// # Panics
+///
+/// As [`step::eval`], or if the form is not legal.
+pub fn eval(elements: &Elements, problem: &Problem, inputs: &Arrays, segment: usize) -> Arrays {
+    let mut known = Known { recurrence: elements.recurrence.clone(), arrays: inputs.clone() };
+    let mut last = Arrays::new();
+    for group in &elements.groups {
+        match &group.law {
+            Law::Free => known.step(group, problem, &mut last),
+            Law::Linear { ring, rows } => {
+                let scan = Scan { elements, group, rows, ring: *ring, problem, segment };
+                scan.run(&mut known, &mut last);
+            }
+        }
+    }
+    let names: Vec<&String> = elements.recurrence.outputs.iter().map(|o| &o.name).collect();
+    known.recurrence.outputs.clone_from(&elements.recurrence.outputs);
+    let results = step::eval(&known.recurrence, problem, &known.arrays);
+    last.extend(results.into_iter().filter(|(name, _)| names.contains(&name)));
+    last
+}
+
+/// The recurrence with the states that were scanned as inputs.
+struct Known {
+    recurrence: Recurrence,
+    arrays: Arrays,
+}
+
+impl Known {
+    /// The values of nodes at every token.
+    fn values(&mut self, nodes: &[NodeId], problem: &Problem) -> Vec<Array> {
+        let output = |(i, node): (usize, &NodeId)| Output {
+            name: format!("value {i}"),
+            node: *node,
+            dtype: None,
+            doc: vec![],
+            span: 0..0,
+        };
+        self.recurrence.outputs = nodes.iter().enumerate().map(output).collect();
+        let mut found = step::eval(&self.recurrence, problem, &self.arrays);
+        let take = |i| found.remove(&format!("value {i}")).expect("an array for each output");
+        (0..nodes.len()).map(take).collect()
+    }
+
+    /// A free group, token by token.
+    fn step(&mut self, group: &Group, problem: &Problem, last: &mut Arrays) {
+        let state = |s: &StateId| {
+            (0..self.recurrence.nodes.len())
+                .map(NodeId)
+                .find(|id| self.recurrence.node(*id).op == Op::State(*s))
+        };
+        let nodes: Vec<Option<NodeId>> = group.states.iter().map(state).collect();
+        let read: Vec<NodeId> = nodes.iter().flatten().copied().collect();
+        let mut before = self.values(&read, problem).into_iter();
+        let ends = step::eval(&self.recurrence, problem, &self.arrays);
+        for (state, node) in group.states.iter().zip(nodes) {
+            let name = self.recurrence.states[state.0].name.clone();
+            last.insert(name.clone(), ends[&name].clone());
+            if node.is_some() {
+                self.give(*state, before.next().expect("an array for each node"));
+            }
+        }
+    }
+
+    /// Makes the values of a state before every token an input.
+    fn give(&mut self, state: StateId, before: Array) {
+        let name = format!("{} before the token", self.recurrence.states[state.0].name);
+        let dims = self.recurrence.states[state.0].dims.clone();
+        self.recurrence.inputs.push(Input {
+            name: name.clone(),
+            dims,
+            sharing: Sharing::Head,
+            rate: Rate::Token,
+            dtype: Some(Dtype::F64),
+            range: Interval::ALL,
+            doc: vec![],
+            span: 0..0,
+        });
+        let input = Op::Input(InputId(self.recurrence.inputs.len() - 1));
+        let nodes = self.recurrence.nodes.iter_mut();
+        nodes.filter(|node| node.op == Op::State(state)).for_each(|node| node.op = input);
+        self.arrays.insert(name, before);
+    }
+}
+
+/// The change `(A, b)` of some states, with `A` row by row.
+#[derive(Clone)]
+struct Change {
+    gates: Vec<f64>,
+    entries: Vec<f64>,
+}
+
+impl Change {
+    /// One change after another.
+    fn then(&self, later: &Change, ring: Ring) -> Change {
+        let n = self.entries.len();
+        let (plus, times) = (ring.plus(), ring.times());
+        let dot = |row: usize, column: &dyn Fn(usize) -> f64, start: f64| {
+            let products = (0..n).map(|k| times.eval(later.gates[row * n + k], column(k)));
+            products.fold(start, |sum, x| plus.eval(sum, x))
+        };
+        let gate = |i: usize| dot(i / n, &|k| self.gates[k * n + i % n], ring.zero());
+        let entry = |i: usize| dot(i, &|k| self.entries[k], later.entries[i]);
+        Change { gates: (0..n * n).map(gate).collect(), entries: (0..n).map(entry).collect() }
+    }
+
+    /// States as the change that forgets all others.
+    fn of(states: Vec<f64>, ring: Ring) -> Change {
+        Change { gates: vec![ring.zero(); states.len() * states.len()], entries: states }
+    }
+}
+
+/// The scan of one group.
+struct Scan<'a> {
+    elements: &'a Elements,
+    group: &'a Group,
+    rows: &'a [Row],
+    ring: Ring,
+    problem: &'a Problem,
+    segment: usize,
+}
+
+impl Scan<'_> {
+    fn run(&self, known: &mut Known, last: &mut Arrays) {
+        let nodes: Vec<NodeId> = self.group.values().collect();
+        let values = known.values(&nodes, self.problem);
+        let recurrence = &self.elements.recurrence;
+        let dims = self.elements.dims(self.group).expect("a legal form");
+        let sizes: Vec<usize> = dims.iter().map(|d| self.size(*d)).collect();
+        let inner: usize = sizes.iter().product();
+        let heads = self.problem.heads;
+        let shape = [&[self.problem.tokens(), heads], &sizes[..]].concat();
+        let mut before = vec![Array::zeros(&shape); self.group.states.len()];
+        // Without tokens states stay as they start.
+        let none =
+            Problem { cu_seqlens: vec![0; self.problem.cu_seqlens.len()], ..self.problem.clone() };
+        let start = step::eval(recurrence, &none, &empty(recurrence, &known.arrays));
+        let names: Vec<&String> =
+            self.group.states.iter().map(|s| &recurrence.states[s.0].name).collect();
+        let mut ends: Vec<Array> = names.iter().map(|name| start[*name].clone()).collect();
+        let order = recurrence.states[self.group.states[0].0].order.with(|d| self.size(d));
+        for sequence in 0..self.problem.sequences() {
+            let tokens = self.tokens(sequence, order);
+            for (head, element) in (0..heads).flat_map(|h| (0..inner).map(move |e| (h, e))) {
+                let at = (sequence * heads + head) * inner + element;
+                let changes: Vec<Change> = tokens
+                    .iter()
+                    .map(|token| self.change(&values, dims, (token * heads + head, element)))
+                    .collect();
+                let first = ends.iter().map(|array| array.data[at]).collect();
+                let states = self.segments(&changes, first);
+                for (state, values) in states.iter().enumerate().take(tokens.len()) {
+                    let place = (tokens[state] * heads + head) * inner + element;
+                    before.iter_mut().zip(values).for_each(|(array, x)| array.data[place] = *x);
+                }
+                let end = states.last().expect("the state after the last token");
+                ends.iter_mut().zip(end).for_each(|(array, x)| array.data[at] = *x);
+            }
+        }
+        for ((state, before), end) in self.group.states.iter().zip(before).zip(ends) {
+            last.insert(recurrence.states[state.0].name.clone(), end);
+            known.give(*state, before);
+        }
+    }
+
+    fn size(&self, dim: DimId) -> usize {
+        let size = self.elements.recurrence.size(dim, &self.problem.extents);
+        size.expect("every dimension has a size")
+    }
+
+    /// The tokens of a sequence as they are visited.
+    fn tokens(&self, sequence: usize, order: Order<usize>) -> Vec<usize> {
+        let [from, to] = [0, 1].map(|i| self.problem.cu_seqlens[sequence + i]);
+        (0..to - from).map(|i| from + order.token(i, to - from)).collect()
+    }
+
+    /// The change by a token of one element of the states.
+    fn change(&self, values: &[Array], dims: &[DimId], (row, element): (usize, usize)) -> Change {
+        let mut values = values.iter().zip(self.group.values());
+        let mut next = |exists: bool| {
+            if !exists {
+                return self.ring.zero();
+            }
+            let (array, node) = values.next().expect("a value for each gate and entry");
+            array.row(row, 2)[self.place(node, dims, element)]
+        };
+        let mut change = Change { gates: vec![], entries: vec![] };
+        for row in self.rows {
+            change.gates.extend(row.gates.iter().map(|gate| next(gate.is_some())));
+            change.entries.push(next(row.entry.is_some()));
+        }
+        change
+    }
+
+    /// The element of a node that goes with an element of the states.
+    fn place(&self, node: NodeId, dims: &[DimId], element: usize) -> usize {
+        let mut rest = element;
+        let mut indices = vec![0; dims.len()];
+        for (index, dim) in indices.iter_mut().zip(dims).rev() {
+            *index = rest % self.size(*dim);
+            rest /= self.size(*dim);
+        }
+        let own = &self.elements.recurrence.node(node).dims;
+        own.iter().fold(0, |at, dim| {
+            let place = dims.iter().position(|d| d == dim).expect("a dimension of the states");
+            at * self.size(*dim) + indices[place]
+        })
+    }
+
+    /// The states before each token and after the last.
+    fn segments(&self, changes: &[Change], first: Vec<f64>) -> Vec<Vec<f64>> {
+        let segments = changes.chunks(self.segment.max(1));
+        // All summaries are made before any state is known.
+        let summaries: Vec<Change> = segments
+            .clone()
+            .filter_map(|s| s.iter().cloned().reduce(|sum, next| sum.then(&next, self.ring)))
+            .collect();
+        let mut starts = vec![Change::of(first, self.ring)];
+        for summary in &summaries {
+            starts.push(starts[starts.len() - 1].then(summary, self.ring));
+        }
+        let mut states = Vec::with_capacity(changes.len() + 1);
+        for (segment, start) in segments.zip(&starts) {
+            let mut state = start.clone();
+            for change in segment {
+                states.push(state.entries.clone());
+                state = state.then(change, self.ring);
+            }
+        }
+        states.push(starts.pop().expect("the first state").entries);
+        states
+    }
+}
+
+/// The arrays of a problem without tokens.
+fn empty(recurrence: &Recurrence, arrays: &Arrays) -> Arrays {
+    let mut empty = arrays.clone();
+    for input in recurrence.inputs.iter().filter(|input| input.rate == Rate::Token) {
+        if let Some(array) = empty.get_mut(&input.name) {
+            array.shape[0] = 0;
+            array.data.clear();
+        }
+    }
+    empty
+}
