@@ -108,6 +108,20 @@ fn nests_are_loops_over_threads_with_a_loop_inside() {
 }
 
 #[test]
+fn walks_keep_their_states_in_registers() {
+    for kernel in walks() {
+        let image = ptx(&kernel, target("sm_90a"));
+        let exchanged = kernel.name == "walk_segments";
+        // What segments exchange takes two barriers beside those of the kernel.
+        let barriers = count(&image.ptx, "bar.sync") + count(&image.ptx, "barrier.sync");
+        assert_eq!(barriers, if exchanged { 4 } else { 2 }, "{}", image.ptx);
+        // Two exchanges join four lanes, for each of the two tokens read ahead and for one alone.
+        let shuffles = if kernel.name == "walk_lanes" { 6 } else { 0 };
+        assert_eq!(count(&image.ptx, "shfl.sync.bfly"), shuffles, "{}", kernel.name);
+    }
+}
+
+#[test]
 fn a_large_table_is_a_constant_of_the_module() {
     let kernel = table(65_536);
     let image = ptx(&kernel, target("sm_90a"));
@@ -122,7 +136,7 @@ fn a_large_table_is_a_constant_of_the_module() {
 
 #[test]
 fn every_statement_assembles() {
-    for kernel in [statements(), nests(), scans(), ordered()].concat() {
+    for kernel in [statements(), nests(), walks(), scans(), ordered()].concat() {
         for (name, image, code) in assembled(&kernel) {
             let time = image.building + image.lowering;
             note(&format!("{} {name}: {} registers, {time:?}", kernel.name, code.registers));

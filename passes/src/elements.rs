@@ -18,11 +18,8 @@ const RINGS: [Ring; 4] = [Ring::Sum, Ring::Max, Ring::Min, Ring::LogSum];
 ///
 /// # Errors
 ///
-/// [`Code::Unsupported`] if a state mixes its elements, or there is no state.
+/// [`Code::Unsupported`] if a state mixes its elements.
 pub fn elements(recurrence: &Recurrence) -> Result<Elements, Diagnostic> {
-    if recurrence.states.is_empty() {
-        return Err(refusal("nothing is carried from token to token".to_owned()));
-    }
     let mut form = Form { recurrence: recurrence.clone() };
     let mut groups: Vec<(Group, Vec<DimId>)> = Vec::new();
     for states in in_order(recurrence) {
@@ -113,7 +110,7 @@ fn reads(recurrence: &Recurrence) -> Vec<BTreeSet<StateId>> {
     reads
 }
 
-/// States that need each other, before those that need them.
+/// States that change and need each other, before those that need them.
 fn in_order(recurrence: &Recurrence) -> Vec<BTreeSet<StateId>> {
     let reads = reads(recurrence);
     let count = recurrence.states.len();
@@ -130,7 +127,9 @@ fn in_order(recurrence: &Recurrence) -> Vec<BTreeSet<StateId>> {
         let mutual = |b: &StateId| *b == a || (needs[a.0].contains(b) && needs[b.0].contains(&a));
         (0..count).map(StateId).filter(mutual).collect::<BTreeSet<StateId>>()
     };
-    let groups: BTreeSet<BTreeSet<StateId>> = (0..count).map(|s| together(StateId(s))).collect();
+    let changes = |s: &StateId| recurrence.node(recurrence.updates[s.0]).op != Op::State(*s);
+    let groups: BTreeSet<BTreeSet<StateId>> =
+        (0..count).map(StateId).filter(changes).map(together).collect();
     let mut groups: Vec<BTreeSet<StateId>> = groups.into_iter().collect();
     // A group needs more states than each group that it needs.
     let all = |group: &BTreeSet<StateId>| {

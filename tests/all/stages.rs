@@ -1,7 +1,7 @@
 //! The commands on programs that take several passes over their tokens.
 
 use crate::cli::Folder;
-use crate::trial;
+use crate::{root, trial};
 use libtest_mimic::Trial;
 use sluice_ir::artifact::Manifest;
 use sluice_ir::staged::{From, StateLink};
@@ -86,6 +86,10 @@ fn explain_stages(folder: &Folder) {
     for line in ["# centred for sm_90a", "## stage centred_1", "## stage centred_2", "```text"] {
         assert!(done.stdout.lines().any(|l| l.starts_with(line)), "no {line} in {}", done.stdout);
     }
+    assert!(done.stdout.contains("an associative operation"), "no laws in {}", done.stdout);
+    let loops = root().join("tests/cases/elman.sluice");
+    let done = folder.sluice(&["explain", loops.to_str().expect("a path is UTF-8")]);
+    done.done();
     assert!(done.stdout.contains("because "), "no reason in {}", done.stdout);
 }
 

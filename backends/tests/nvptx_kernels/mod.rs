@@ -2,9 +2,11 @@
 
 mod nests;
 mod statements;
+mod walks;
 
 pub(crate) use nests::{nests, table};
 pub(crate) use statements::statements;
+pub(crate) use walks::walks;
 
 use sluice_ir::dtype::Dtype;
 use sluice_ir::kernel::*;

@@ -7,3 +7,4 @@ mod nests;
 mod recurrence;
 mod statements;
 mod types;
+mod walks;

@@ -1,6 +1,6 @@
 //! When an elementwise form is legal.
 //!
-//! - Every state stands in one group, and the states of a group have the same dimensions.
+//! - Every state that changes stands in one group, and the states of a group have the same dimensions.
 //! - A linear group has a row a state and a gate a state in each. Gates and entries depend on states of
 //!   earlier groups only, and have no dimension that the states lack.
 //! - The new values of a free group depend on its states, and states on each other, element by element.
@@ -12,7 +12,9 @@ use std::collections::BTreeSet;
 /// Checks the rules at the head of this file; the message names the group that breaks one.
 pub fn check(elements: &Elements) -> Result<(), String> {
     let reads = reads(elements);
-    let mut done: BTreeSet<StateId> = BTreeSet::new();
+    let count = elements.recurrence.states.len();
+    let held = (0..count).map(StateId).filter(|s| elements.is_held(*s));
+    let mut done: BTreeSet<StateId> = held.collect();
     for (number, group) in elements.groups.iter().enumerate() {
         let ensure = |holds: bool, what: &str| match holds {
             true => Ok(()),
@@ -43,8 +45,7 @@ pub fn check(elements: &Elements) -> Result<(), String> {
         }
         done.extend(own);
     }
-    let all = elements.recurrence.states.len();
-    if done.len() == all { Ok(()) } else { Err(format!("{} of {all} states", done.len())) }
+    if done.len() == count { Ok(()) } else { Err(format!("{} of {count} states", done.len())) }
 }
 
 /// Whether a node depends on states of a group element by element.

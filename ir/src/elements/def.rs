@@ -8,22 +8,29 @@
 //! ```
 //!
 //! Sums and products are the ring's. Gates `a` and entries `b` depend on inputs and on states of
-//! earlier groups only, so all of them can be computed before the scan, and several tokens change the
+//! earlier groups only (a state that never changes is an input), so all of them can be computed before the scan, and several tokens change the
 //! states as one does: `(A, b)` and after it `(A', b')` is `(A' A, A' b + b')`. This operation is
 //! associative, whatever the ring \[Blelloch 1990\], so tokens can be cut into segments that are
 //! summarised, combined and completed side by side. Only products of gates are formed, never
 //! quotients: no exponent can overflow that the recurrence itself does not have.
 
 use crate::pointwise::Ring;
-use crate::step::{NodeId, Recurrence, StateId};
+use crate::step::{NodeId, Op, Recurrence, StateId};
 
 /// A recurrence of one sweep as scans of its elements.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Elements {
     /// The recurrence, with the nodes of gates and entries after its own.
     pub recurrence: Recurrence,
-    /// All of its states.
+    /// All of its states that change.
     pub groups: Vec<Group>,
+}
+
+impl Elements {
+    /// Whether a state keeps its first value for good.
+    pub fn is_held(&self, state: StateId) -> bool {
+        self.recurrence.node(self.recurrence.updates[state.0]).op == Op::State(state)
+    }
 }
 
 /// States that are scanned together.

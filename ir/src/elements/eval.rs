@@ -26,7 +26,10 @@ pub fn eval(elements: &Elements, problem: &Problem, inputs: &Arrays, segment: us
             }
         }
     }
-    let names: Vec<&String> = elements.recurrence.outputs.iter().map(|o| &o.name).collect();
+    let states = &elements.recurrence.states;
+    let held = (0..states.len()).filter(|s| elements.is_held(StateId(*s))).map(|s| &states[s].name);
+    let outputs = elements.recurrence.outputs.iter().map(|o| &o.name);
+    let names: Vec<&String> = outputs.chain(held).collect();
     known.recurrence.outputs.clone_from(&elements.recurrence.outputs);
     let results = step::eval(&known.recurrence, problem, &known.arrays);
     last.extend(results.into_iter().filter(|(name, _)| names.contains(&name)));
@@ -141,6 +144,8 @@ impl Scan<'_> {
         let dims = self.elements.dims(self.group).expect("a legal form");
         let sizes: Vec<usize> = dims.iter().map(|d| self.size(*d)).collect();
         let inner: usize = sizes.iter().product();
+        let place = |node: &NodeId| (0..inner).map(|e| self.place(*node, dims, e)).collect();
+        let places: Vec<Vec<usize>> = nodes.iter().map(place).collect();
         let heads = self.problem.heads;
         let shape = [&[self.problem.tokens(), heads], &sizes[..]].concat();
         let mut before = vec![Array::zeros(&shape); self.group.states.len()];
@@ -158,7 +163,13 @@ impl Scan<'_> {
                 let at = (sequence * heads + head) * inner + element;
                 let changes: Vec<Change> = tokens
                     .iter()
-                    .map(|token| self.change(&values, dims, (token * heads + head, element)))
+                    .map(|token| {
+                        let value = |i: usize| {
+                            let row: &[f64] = values[i].row(token * heads + head, 2);
+                            row[places[i][element]]
+                        };
+                        self.change(&value)
+                    })
                     .collect();
                 let first = ends.iter().map(|array| array.data[at]).collect();
                 let states = self.segments(&changes, first);
@@ -187,15 +198,15 @@ impl Scan<'_> {
         (0..to - from).map(|i| from + order.token(i, to - from)).collect()
     }
 
-    /// The change by a token of one element of the states.
-    fn change(&self, values: &[Array], dims: &[DimId], (row, element): (usize, usize)) -> Change {
-        let mut values = values.iter().zip(self.group.values());
+    /// A change from the values of its gates and entries, in their order.
+    fn change(&self, value: &dyn Fn(usize) -> f64) -> Change {
+        let mut number = 0;
         let mut next = |exists: bool| {
             if !exists {
                 return self.ring.zero();
             }
-            let (array, node) = values.next().expect("a value for each gate and entry");
-            array.row(row, 2)[self.place(node, dims, element)]
+            number += 1;
+            value(number - 1)
         };
         let mut change = Change { gates: vec![], entries: vec![] };
         for row in self.rows {

@@ -1,6 +1,9 @@
 //! Loop nests and tables: values worked out by hand, what the checker refuses, and their text.
 
+mod walks;
+
 use super::*;
+use crate::pointwise::Ring;
 use crate::problem::{Array, Arrays, Problem};
 
 /// Element `offset + strides * loops` of a tile.

@@ -21,7 +21,7 @@ pub use token_loop::token_loop;
 use sluice_ir::diagnostic::{Code, Diagnostic};
 use sluice_ir::dtype::Dtype;
 use sluice_ir::kernel::{Checked, Kernel, Order};
-use sluice_ir::step::{DimId, InputId, NodeId, Op, Rate, Recurrence};
+use sluice_ir::step::{DimId, InputId, NodeId, Op, Rate, Recurrence, StateId};
 use sluice_ir::target::Target;
 use std::collections::BTreeMap;
 
@@ -84,13 +84,14 @@ fn live(recurrence: &Recurrence) -> Vec<bool> {
     live
 }
 
-/// For each node whether it depends on neither a token nor a state.
-fn fixed(recurrence: &Recurrence) -> Vec<bool> {
+/// For each node whether it depends on neither a token nor a state, but for those that are `held`.
+fn fixed(recurrence: &Recurrence, held: impl Fn(StateId) -> bool) -> Vec<bool> {
     let mut fixed: Vec<bool> = Vec::with_capacity(recurrence.nodes.len());
     for node in &recurrence.nodes {
         fixed.push(match node.op {
             Op::Input(InputId(i)) => recurrence.inputs[i].rate == Rate::Model,
-            Op::State(_) | Op::Final(_) => false,
+            Op::State(state) => held(state),
+            Op::Final(_) => false,
             ref op => op.operands().iter().all(|o| fixed[o.0]),
         });
     }

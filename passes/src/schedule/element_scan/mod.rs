@@ -77,11 +77,11 @@ fn kernel(
     let live = live(&recurrence);
     let sizes = (0..recurrence.dims.len()).map(|d| build.size(&recurrence, DimId(d)));
     let layout = Layout::of_width(&recurrence, sizes.collect(), &live, WIDTH);
-    let fixed = fixed(&recurrence);
+    let fixed = fixed(&recurrence, |state| form.is_held(state));
     let shapes: Result<Vec<Points>, Diagnostic> =
         form.groups.iter().map(|group| Points::of(&recurrence, &layout, group, chunk)).collect();
     let shapes = shapes?;
-    let threads = shapes.iter().map(Points::threads).max().unwrap_or(1);
+    let threads = shapes.iter().map(Points::threads).max().unwrap_or(THREADS);
     let wanted = wanted(&recurrence, &form.groups, &shapes);
     let lowering = Lowering {
         recurrence: &recurrence,

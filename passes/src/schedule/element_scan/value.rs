@@ -6,7 +6,7 @@ use super::{Lowering, Points};
 use sluice_ir::diagnostic::{Code, Diagnostic};
 use sluice_ir::kernel::{Access, Expr, Nest, Stmt, TileId};
 use sluice_ir::pointwise::Binary;
-use sluice_ir::step::{DimId, InputId, NodeId, Op, Reduction};
+use sluice_ir::step::{DimId, InputId, NodeId, Op, Reduction, StateId};
 use std::collections::BTreeMap;
 
 /// Where expressions stand: the loops around them, and what they have read so far.
@@ -62,9 +62,7 @@ impl Lowering<'_> {
     pub(super) fn access(&self, tile: TileId, dims: &[DimId], fixed: bool, site: &Site) -> Access {
         let mut strides = vec![0; site.count];
         for (dim, stride) in dims.iter().zip(self.layout.strides(dims)) {
-            if let Some(number) = site.loops.get(dim) {
-                strides[*number] += stride;
-            }
+            strides[site.loops[dim]] += stride;
         }
         if let Some(token) = site.token.filter(|_| !fixed) {
             strides[token] = self.layout.points(dims);
@@ -96,10 +94,7 @@ impl Lowering<'_> {
         let walked = site.walk.filter(|(group, _)| self.wanted.depends[id.0].contains(group));
         if let Some((group, _)) = walked {
             let states = &self.groups[group].states;
-            let own = |s: &sluice_ir::step::StateId| match site.after {
-                true => recurrence.updates[s.0] == id,
-                false => false,
-            };
+            let own = |s: &StateId| site.after && recurrence.updates[s.0] == id;
             if let Op::State(state) = node.op {
                 let place = states.iter().position(|s| *s == state);
                 return Ok(Expr::Arg(place.expect("a state of the group")));
@@ -113,6 +108,11 @@ impl Lowering<'_> {
             Op::Input(InputId(input)) => {
                 let tile = self.input(input);
                 Ok(self.argument(tile, &node.dims, self.fixed[id.0], site))
+            }
+            // One that never changes; those that do are inside of walks.
+            Op::State(StateId(state)) if self.fixed[id.0] => {
+                let tile = self.states[state];
+                Ok(self.argument(tile, &node.dims, true, site))
             }
             Op::Table(table) => {
                 let tile = self.table(table);
@@ -149,7 +149,7 @@ impl Lowering<'_> {
             Op::Select(c, a, b) => {
                 Expr::Select(operand(self, c)?, operand(self, a)?, operand(self, b)?)
             }
-            Op::Input(_) | Op::Table(_) => return self.value(id, site),
+            Op::Input(_) | Op::Table(_) | Op::State(_) => return self.value(id, site),
             _ => return Err(unsupported("rearranged values")),
         })
     }

@@ -61,7 +61,7 @@ pub(super) fn plan(
     live: &[bool],
     barrier: usize,
 ) -> Plan {
-    let fixed = fixed(recurrence);
+    let fixed = fixed(recurrence, |_| false);
     let mut kept = vec![false; live.len()];
     let mut demands = vec![Demand::default(); live.len()];
     results(recurrence).for_each(|id| demands[id.0].tile = true);
