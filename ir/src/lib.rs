@@ -1,7 +1,8 @@
 //! The forms of a program and what each means: the hub that every other crate uses.
 //!
 //! Text becomes [`step`] (one time step), then [`staged`] (recurrences of one sweep each), then
-//! [`seq`] (whole sequences as array algebra, before and after chunking), then [`kernel`] (tiles,
+//! [`seq`] (whole sequences as array algebra, before and after chunking) or [`elements`] (scans of single
+//! elements), then [`kernel`] (tiles,
 //! memory, roles), then [`artifact`] (code and how to call it). Each form has a definition, a checker, a printer and an evaluator; this crate
 //! transforms nothing and does no input or output.
 

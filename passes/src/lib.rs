@@ -3,11 +3,13 @@
 //! ```text
 //! Recurrence --stages--> Staged; of each stage:
 //! Recurrence --lift--> Term (token level) --chunk--> Term (chunk level) --schedule--> Kernel
+//! Recurrence --elements--> Elements --schedule--> Kernel
 //! ```
 //!
 //! [`stages()`] cuts a program into recurrences of one sweep each. [`lift`] writes a step as one history
 //! per state. [`chunk`] lets egg apply the laws of [`rules`] and extracts the cheapest equal term;
-//! [`explain`] prints the chain of laws between the two.
+//! [`explain`] prints the chain of laws between the two. [`elements()`] finds the states that have no
+//! chunked form and do not mix their elements.
 
 mod chunk;
 mod cost;

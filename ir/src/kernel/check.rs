@@ -3,9 +3,10 @@
 //! 1. Indices of tiles, params and mbarriers are in range; views divide their tile's rows.
 //! 2. Loads come from inputs, stores go to outputs, and rows and columns fit.
 //! 3. Operand shapes fit each statement; arguments of pointwise expressions divide the destination.
-//!    Loop nests stay within their tiles, and no point touches what another one writes.
+//!    Loop nests and walks stay within their tiles, and no point touches what another one writes.
 //! 4. Placement: products on tensor cores have 16-bit operands in padded shared memory or columns,
-//!    running sums, scores, mixes, inverses, nests and tables stay in shared memory, carried tiles are in columns.
+//!    running sums, scores, mixes, inverses, nests, walks and tables stay in shared memory, carried tiles
+//!    are in columns.
 //! 5. Shared memory: rows fit their pitch, instances do not overlap, tiles end within the kernel's
 //!    bytes.
 //! 6. Order: every read of shared memory follows its write through a barrier, nothing is
