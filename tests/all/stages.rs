@@ -86,6 +86,8 @@ fn explain_stages(folder: &Folder) {
     for line in ["# centred for sm_90a", "## stage centred_1", "## stage centred_2", "```text"] {
         assert!(done.stdout.lines().any(|l| l.starts_with(line)), "no {line} in {}", done.stdout);
     }
+    let done = folder.sluice(&["explain", "hgrn"]);
+    done.done();
     assert!(done.stdout.contains("an associative operation"), "no laws in {}", done.stdout);
     let loops = root().join("tests/cases/elman.sluice");
     let done = folder.sluice(&["explain", loops.to_str().expect("a path is UTF-8")]);

@@ -177,18 +177,18 @@ fn mixed_scalar_and_free_states() {
 fn what_never_changes_is_computed_once_and_nothing_may_change() {
     for with_scan in [false, true] {
         let mut p = Step::new("E");
-        let (x, held) = (p.token("x", "E"), p.state("held", "E", 0.5));
+        let (x, held) = (p.token("x", "E"), p.state_from("held", "E", 0.5));
         let scale = p.exp(held);
         let mut y = p.mul(scale, x);
-        p.update(0, held);
+        p.update("held", held);
         if with_scan {
-            let sum = p.state("sum", "E", 0.0);
+            let sum = p.state("sum", "E");
             let next = p.add(sum, y);
-            p.update(1, next);
+            p.update("sum", next);
             y = p.mul(next, held);
         }
         p.output("y", y);
-        let kernel = assert_means(&p.finish(&[("E", 100)]), &format!("held, scan: {with_scan}"));
+        let kernel = assert_means(&p.sized(&[("E", 100)]), &format!("held, scan: {with_scan}"));
         assert_eq!((walks(&kernel).len(), kernel.parts), (usize::from(with_scan), 2));
         let exponentials =
             |stmts: &[Stmt]| stmts.iter().filter(|s| kernel.stmt(s).contains("exp(held")).count();

@@ -28,6 +28,7 @@ fn kernel_of(walk: Walk) -> Kernel {
             cols,
             dtype: Dtype::F32,
             place: Place::Shared(place),
+            stands_for: Rows::Same,
         });
     }
     let start = Stmt::Fill { dst: TileId(3), value: 1.0 };
