@@ -57,7 +57,7 @@ pub fn assemble(
     let cubin = fs::read(&output).map_err(file_error)?;
     Ok(Assembled {
         cubin,
-        registers: number_before(&report, " registers"),
+        registers: number_after(&report, "Used "),
         spill_bytes: number_before(&report, " bytes spill stores"),
         stack_bytes: number_before(&report, " bytes stack frame"),
         shared_bytes: number_before(&report, " bytes smem"),
@@ -88,16 +88,24 @@ fn number_before(report: &str, phrase: &str) -> usize {
     digits.parse().unwrap_or(0)
 }
 
+/// The number behind a phrase, 0 if the phrase does not occur.
+fn number_after(report: &str, phrase: &str) -> usize {
+    let behind = report.split_once(phrase).map_or("", |(_, rest)| rest);
+    let digits = behind.split(|c: char| !c.is_ascii_digit()).next();
+    digits.and_then(|d| d.parse().ok()).unwrap_or(0)
+}
+
 #[cfg(test)]
 mod tests {
-    use super::number_before;
+    use super::{number_after, number_before};
 
     #[test]
     fn reads_the_report_of_ptxas() {
-        let report = "ptxas info    : Function properties for f\n    \
+        let report = "ptxas info    : (C7517) wait_group is injected to allow use of registers\n\
+                      ptxas info    : Function properties for f\n    \
                       8 bytes stack frame, 12 bytes spill stores, 16 bytes spill loads\n\
                       ptxas info    : Used 208 registers, used 1 barriers, 400 bytes cmem[0]\n";
-        assert_eq!(number_before(report, " registers"), 208);
+        assert_eq!(number_after(report, "Used "), 208);
         assert_eq!(number_before(report, " bytes spill stores"), 12);
         assert_eq!(number_before(report, " bytes stack frame"), 8);
         assert_eq!(number_before(report, " bytes smem"), 0);

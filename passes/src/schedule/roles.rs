@@ -21,17 +21,18 @@ use std::collections::{BTreeSet, VecDeque};
 /// Warps of a warpgroup: roles are made of these, since registers are dealt to them.
 const WARPS: usize = 4;
 
+/// The shortest chunk for which it pays that roles meet.
+const SHORTEST: usize = 32;
+
 /// Instances of what the maker hands over.
 const HANDED: usize = 2;
 
 /// Registers a thread of the loader: addresses and strides of what it loads.
 const LOADER_REGISTERS: usize = 40;
 
-/// The fewest registers a thread of the maker: the accumulators of a chunk's scores, and as many more.
-const MAKER_REGISTERS: usize = 72;
-
-/// Registers a thread of the keeper beside the values of its columns: addresses, counters, factors.
-const OTHER_REGISTERS: usize = 32;
+/// Registers a thread of the maker at least: the sums of a chunk's scores, and half as many again for
+/// what they are scaled by.
+const MAKER_REGISTERS: usize = 88;
 
 /// The most values of columns that leave the maker enough registers.
 const MOST_LIVE: usize = 168;
@@ -77,7 +78,8 @@ pub(super) fn split(
 ) -> Result<Option<Checked>, Diagnostic> {
     let keeper_warps = shape.warps;
     let plain = stages > 1 && target.warpgroups && draft.opening.is_empty();
-    if !plain || !keeper_warps.is_multiple_of(WARPS) {
+    let long = shape.chunk >= SHORTEST;
+    if !plain || !long || !keeper_warps.is_multiple_of(WARPS) {
         return Ok(None);
     }
     let mut kernel = draft.unplaced(shape);
@@ -129,14 +131,14 @@ pub(super) fn split(
     } else {
         roles.push(role("maker", WARPS, [vec![], maker, vec![]]));
     }
-    budget(&kernel, &mut roles, target);
+    budget(&mut roles, target);
     kernel.roles = roles;
     kernel.mbarriers = barriers.list;
     finished(kernel).map(Some)
 }
 
-/// Deals registers: the loader gets few, the keeper as many as leave the maker enough.
-fn budget(kernel: &Kernel, roles: &mut [Role], target: &Target) {
+/// Deals registers: the loader gets few, the keeper what leaves the maker enough.
+fn budget(roles: &mut [Role], target: &Target) {
     let unit = target.register_file / 32;
     let [loader, keeper, rest @ ..] = roles else { return };
     let warps = loader.warps + keeper.warps + rest.iter().map(|r| r.warps).sum::<usize>();
@@ -148,9 +150,7 @@ fn budget(kernel: &Kernel, roles: &mut [Role], target: &Target) {
         (free / warps / REGISTER_UNIT * REGISTER_UNIT).min(MOST_REGISTERS)
     };
     loader.registers = Some(LOADER_REGISTERS);
-    let wanted = warpgroup::live_registers(kernel, &keeper.body) + OTHER_REGISTERS;
-    let own = if rest.is_empty() { MOST_REGISTERS } else { wanted.next_multiple_of(REGISTER_UNIT) };
-    let own = own.min(deal(free - kept, keeper.warps));
+    let own = deal(free - kept, keeper.warps);
     keeper.registers = Some(own);
     free -= own * keeper.warps;
     for role in rest {

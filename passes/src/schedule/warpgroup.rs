@@ -18,13 +18,22 @@ const WIDEST: usize = 256;
 const PITCH: usize = 128;
 const GROUP: usize = 1024;
 
-/// Chooses the unit of each product and lays out its operands; none if no product into columns can run
-/// by warpgroups.
+/// The most registers a thread of states: products and their operands need the rest.
+const MOST_CARRIED: usize = 96;
+
+/// Chooses the unit of each product and lays out its operands; none if a product into columns cannot run
+/// by warpgroups, or the states leave no room for it.
 pub(super) fn products(kernel: &mut Kernel, body: &[Stmt]) -> Option<Vec<Stmt>> {
     let fitting = |m: &Mma| m.unit == Unit::Tensor && fits(kernel, m);
     let into_columns = |m: &Mma| kernel.tile(m.dst.tile).shared().is_none();
-    let suits = |s: &Stmt| matches!(s, Stmt::Mma(m) if fitting(m) && into_columns(m));
-    if !body.iter().any(suits) {
+    let columns = body.iter().filter_map(|s| match s {
+        Stmt::Mma(m) if into_columns(m) => Some(fitting(m)),
+        _ => None,
+    });
+    let carried: usize = kernel.carried.iter().map(|t| registers(kernel, *t)).sum();
+    // Of one kind, and some.
+    let all = columns.fold(None, |all, fits| Some(all.unwrap_or(true) && fits));
+    if all != Some(true) || carried > MOST_CARRIED {
         return None;
     }
     let mut operands: Vec<TileId> = Vec::new();
@@ -174,7 +183,7 @@ fn ordered(kernel: &Kernel, body: &[Stmt], in_waves: bool) -> Vec<Stmt> {
 
 /// Registers a thread that the column tiles of a body take at most: each from where it is made to where it
 /// is read last, operands until their product is complete, carried tiles always.
-pub(super) fn live_registers(kernel: &Kernel, body: &[Stmt]) -> usize {
+fn live_registers(kernel: &Kernel, body: &[Stmt]) -> usize {
     let tiles: BTreeSet<TileId> =
         body.iter().flat_map(|s| s.reads().into_iter().chain(s.writes())).collect();
     let in_columns = |t: &TileId| kernel.tile(*t).shared().is_none();
@@ -189,17 +198,20 @@ pub(super) fn live_registers(kernel: &Kernel, body: &[Stmt]) -> usize {
             }
             _ => read,
         };
-        let Tile { rows, cols, dtype, .. } = kernel.tile(tile);
-        // A warp has 16 columns of every row.
-        let registers = rows * cols.min(&16) * dtype.bytes() / 4 / 32;
         let life = if kernel.carried.contains(&tile) { 0..body.len() } else { first..last };
         // What the next statement takes up is not held as a whole.
         if life.len() > 1 {
-            lives.push((life, registers));
+            lives.push((life, registers(kernel, tile)));
         }
     }
     let at = |i: usize| lives.iter().filter(|(l, _)| l.contains(&i)).map(|(_, r)| r).sum();
     (0..body.len()).map(at).max().unwrap_or(0)
+}
+
+/// Registers a thread of a column tile: a warp has 16 columns of every row.
+fn registers(kernel: &Kernel, tile: TileId) -> usize {
+    let Tile { rows, cols, dtype, .. } = kernel.tile(tile);
+    rows * cols.min(&16) * dtype.bytes() / 4 / 32
 }
 
 /// Where the product of statement `at` is waited for.
