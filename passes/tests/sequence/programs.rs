@@ -406,6 +406,28 @@ fn divided_and_reset() -> Recurrence {
 }
 
 /// Every program of the normal form that the tests run through.
+/// A function of what is read is one of two values that a token writes.
+fn written_through_a_function() -> Recurrence {
+    let mut p = Step::new("written through a function");
+    let (q, k, v, m) = (p.token("q", "K"), p.token("k", "K"), p.token("v", "V"), p.token("m", "K"));
+    let (g, b) = (p.gate("g", ""), p.token("b", ""));
+    let (s, r) = (p.state("S", "KV"), p.state("R", "KV"));
+    let d = p.decayed(g, s);
+    let write = p.outer(k, v);
+    let next_s = p.add(d, write);
+    let read = p.dot(q, s, "K");
+    let bent = p.unary(Unary::Sigmoid, read);
+    let value = p.mul(b, bent);
+    let (first, second) = (p.outer(m, value), p.outer(q, v));
+    let both = p.add(first, second);
+    let next_r = p.add(r, both);
+    let o = p.dot(q, r, "K");
+    p.update("S", next_s);
+    p.update("R", next_r);
+    p.output("o", o);
+    p.finish()
+}
+
 pub(crate) fn all() -> Vec<Recurrence> {
     [vectors_and_states(), tensors::all(), readouts::all(), mixed::all()].concat()
 }
@@ -441,6 +463,7 @@ fn vectors_and_states() -> Vec<Recurrence> {
         read_of_a_sum(),
         divided_and_reset(),
         feature_map(),
+        written_through_a_function(),
     ]
 }
 

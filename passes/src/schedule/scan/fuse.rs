@@ -67,11 +67,12 @@ impl Scan<'_> {
         if let Some(x) = sum.start {
             let form = if self.lives_in_columns(id) { Form::Columns } else { Form::Shared };
             let start = self.view(x, form)?;
-            product.start_from(View { blocks: self.blocks(id), ..start });
+            product.start_from(View { blocks: self.blocks(sum.product), ..start });
         }
         let name = if self.lives_in_columns(id) { "y" } else { "p" };
         let dst = self.fresh(id, name, dtype);
-        let dst_view = self.seen(id, dst);
+        // In columns the expression may see other blocks than the product.
+        let dst_view = self.seen(sum.product, dst);
         let ending = Ending { node: sum.node, factors: std::mem::take(&mut product.factors) };
         let then = if sum.node == id && ending.factors.is_empty() {
             None
@@ -128,7 +129,11 @@ impl Scan<'_> {
                 let (a, b) = (self.base(*a), self.base(*b));
                 self.fusable_sum(root, a).or_else(|| self.fusable_sum(root, b))
             }
-            Seq::Masked([_, _, x]) | Seq::Live([x]) => self.fusable_sum(root, self.base(*x)),
+            Seq::Masked([_, _, x]) => {
+                let sum = self.fusable_sum(root, self.base(*x));
+                sum.filter(|sum| self.blocks(sum.product) == self.blocks(id))
+            }
+            Seq::Live([x]) => self.fusable_sum(root, self.base(*x)),
             _ => None,
         }
     }
