@@ -96,8 +96,8 @@ pub(super) fn swizzle(tile: &mut Tile) {
     }
 }
 
-/// Starts the product in shared memory at statement `at`, if all that it needs are `loaded` tiles and its
-/// sums are the only ones that wait in registers.
+/// Starts the product in shared memory at statement `at` and ends it where its value is needed, if all that
+/// it needs are `loaded` tiles and its sums are the only ones that wait in registers.
 pub(super) fn begun(
     kernel: &Kernel,
     mut body: Vec<Stmt>,
@@ -111,7 +111,12 @@ pub(super) fn begun(
     let [m] = products.collect::<Vec<_>>()[..] else { return body };
     let there = [m.a.view.tile, m.b.view.tile].iter().all(|t| loaded.contains(t));
     if there && kernel.shape(m.dst)[1] == WIDTH {
-        let begin = Stmt::Begin(m.clone());
+        let (begin, end) = (Stmt::Begin(m.clone()), Stmt::Mma(m.clone()));
+        let from = body.iter().position(|s| *s == end).expect("it was found in the body");
+        body.remove(from);
+        let rest = &body[from..];
+        let needed = rest.iter().position(|s| depends(&end, s) || matches!(s, Stmt::Sync(_)));
+        body.insert(from + needed.unwrap_or(rest.len()), end);
         body.insert(at, begin);
     }
     body
