@@ -1,7 +1,13 @@
 //! Programs whose states take up each other.
 
+use crate::agreement::{difference, inputs, options, problem, target};
 use crate::step_form::Step;
-use sluice_ir::step::Recurrence;
+use sluice_ir::accuracy::{Kind, tolerance};
+use sluice_ir::dtype::Dtype;
+use sluice_ir::kernel::{self, Rounding};
+use sluice_ir::step::{self, Recurrence};
+use sluice_passes::schedule::{Build, fused_scan};
+use sluice_passes::{chunk, lift};
 
 /// A velocity that remembers the errors of reads of a position, which takes it up.
 fn velocity_and_position() -> Recurrence {
@@ -88,4 +94,27 @@ fn ring() -> Recurrence {
 /// All programs of this kind.
 pub(crate) fn all() -> Vec<Recurrence> {
     vec![velocity_and_position(), pendulum(), ring()]
+}
+
+/// Where nothing fades, every error that feeds back stays; both halves of all operands keep it small.
+#[test]
+fn errors_stay_small_where_nothing_fades() {
+    let (recurrence, problem) = (velocity_and_position(), problem());
+    let mut arrays = inputs(&recurrence, &problem);
+    for array in arrays.values_mut() {
+        array.data.iter_mut().for_each(|x| *x = Dtype::Bf16.round(*x));
+    }
+    for (name, value) in [("mu", 0.5), ("a", 1.0), ("eta", 0.125)] {
+        arrays.get_mut(name).expect("an input").data.fill(value);
+    }
+    let extents = &problem.extents;
+    let term = lift(&recurrence, extents).expect("a mix of two states");
+    let chunked = chunk(&term, &options(16, None)).expect("laws put it in chunks");
+    let (dtype, compute) = (Dtype::Bf16, Dtype::F32);
+    let build = Build { extents, dtype, compute, target: &target() };
+    let kernel = fused_scan(&recurrence, &chunked.term, &build, 16).expect("it has a scan");
+    let reference = step::eval(&recurrence, &problem, &arrays);
+    let found = kernel::eval(&kernel, &problem, &arrays, Rounding::Stored);
+    let (error, most) = (difference(&found, &reference), tolerance(dtype, 1, Kind::Output, 1));
+    assert!(error <= most, "{error:.1e} of {most:.1e}");
 }

@@ -2,6 +2,7 @@
 
 use crate::agreement::{TOLERANCE, difference, inputs, options, target};
 use crate::programs;
+use crate::step_form::Random;
 use sluice_ir::diagnostic::Code;
 use sluice_ir::dtype::Dtype;
 use sluice_ir::kernel::{self, Rounding};
@@ -56,17 +57,27 @@ fn parts(recurrence: &Recurrence, problem: &Problem, length: usize) -> Option<us
 /// Every key size with another value size for each program, at both short chunks in turn.
 #[test]
 fn scans_are_right_at_every_size() {
-    for (place, recurrence) in programs::all().into_iter().enumerate() {
+    for recurrence in programs::all() {
+        // What is drawn depends on the program alone.
+        let mut random = Random::new(&recurrence.name);
+        let mut below = |count: usize| (random.unit() * count as f64) as usize;
         let mut scans = 0;
-        for (i, k) in SIZES.into_iter().enumerate() {
-            let [v, m] = [(5 * i + place) % SIZES.len(), (3 * i + place) % 8].map(|j| SIZES[j]);
+        for k in SIZES {
+            let [v, m] = [SIZES.len(), 8].map(|count| SIZES[below(count)]);
             let problem = problem([k, v, m]);
-            let length = [16, 32][(i + place) % 2];
+            let length = [16, 32][below(2)];
             let possible = is_possible(&recurrence, &problem);
             scans += usize::from(possible && parts(&recurrence, &problem, length).is_some());
         }
         assert!(scans >= 5, "{} has {scans} scans", recurrence.name);
     }
+}
+
+/// One decay for all values beside keys that are few.
+#[test]
+fn one_decay_serves_values_of_any_width() {
+    let memories = programs::named("several memories");
+    assert_eq!(parts(&memories, &problem([3, 8, 3]), 16), Some(1));
 }
 
 /// Values so wide that blocks of the grid share the columns, unless the program needs all of them at once.

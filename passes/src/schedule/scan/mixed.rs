@@ -1,9 +1,6 @@
 //! Loops whose states a small matrix mixes at every step: one tile in columns for each state.
 //!
-//! The products of the matrices between any two steps of a chunk are one table, made by doubling: what
-//! leads from the start of a run to its middle times what leads from there to its end. Readers and keys
-//! that are brought to the chunk's edges, the weights of scores and the matrix of the whole chunk are
-//! taken from it.
+//! A mix need not fade, so everything that feeds back takes both halves in products.
 
 use super::Scan;
 use super::history::plain_product;
@@ -12,15 +9,9 @@ use crate::schedule::draft::Home;
 use egg::Id;
 use sluice_ir::diagnostic::{Code, Diagnostic};
 use sluice_ir::dtype::Dtype;
-use sluice_ir::kernel::{
-    Access, Arg, Band, Body, CopyMap, Expr, Mma, Nest, Operand, ParamKind, Reduction, Start, Stmt,
-    TileId, Unit, View,
-};
+use sluice_ir::kernel::{Arg, CopyMap, Expr, ParamKind, Start, Stmt, TileId, View};
 use sluice_ir::pointwise::Binary;
 use sluice_ir::seq::{Core, Mask, Root, Seq, core_of};
-
-/// The least extent for which tensor cores are used.
-const TENSOR_EXTENT: usize = 8;
 
 /// The tiles of one loop.
 #[derive(Clone)]
@@ -31,20 +22,11 @@ pub(super) struct Stacked {
     /// The values that the feedback rows write.
     written: Option<TileId>,
     /// Keys by state, and values in the halves that they need, of what a chunk writes.
-    writes: Vec<(Vec<TileId>, Vec<TileId>)>,
+    writes: Vec<(Vec<Halves>, Halves)>,
 }
 
-/// The products of the matrices between any two steps: for `i >= k` the rows of step `i` and the columns
-/// of step `k` hold `R_{i-1} .. R_k`, above are zeros.
-#[derive(Clone, Copy)]
-struct Chain {
-    tile: TileId,
-    /// Rows and columns of one matrix.
-    n: usize,
-    /// Elements of a row.
-    width: usize,
-    steps: usize,
-}
+/// A value as operands: rounded, and where it matters what the rounding lost.
+pub(super) type Halves = Vec<TileId>;
 
 impl Scan<'_> {
     /// The core of a history of stacked states.
@@ -76,7 +58,7 @@ impl Scan<'_> {
             let mut writes = vec![];
             if !(zero(core.a) || zero(core.p) && zero(core.b)) {
                 let z = self.stacked_written(core)?;
-                writes.push((self.parts_of(core.a, index)?, self.both_halves(z)));
+                writes.push((self.parts_of(core.a, index, true)?, self.both_halves(z)));
             }
             if !zero(core.c) && !zero(core.d) {
                 let values = match self.is_exact(core.d) {
@@ -86,16 +68,25 @@ impl Scan<'_> {
                         self.both_halves(exact)
                     }
                 };
-                writes.push((self.parts_of(core.c, index)?, values));
+                writes.push((self.parts_of(core.c, index, true)?, values));
             }
             self.stacked[index].writes = writes;
         }
         Ok(())
     }
 
-    /// Keys are products of matrices and rounded, so values take both halves.
-    fn both_halves(&mut self, exact: TileId) -> Vec<TileId> {
-        let rounded = self.packed(exact);
+    pub(super) fn both_halves(&mut self, exact: TileId) -> Halves {
+        let source = &self.draft.tiles[exact.0];
+        let rounded = match source.shared() {
+            None => self.packed(exact),
+            Some(_) => {
+                let (size, home) = ([source.rows, source.cols], Home::Shared { stages: 1 });
+                let rounded = self.draft.tile("rounded", size, self.operand, home);
+                let [dst, src] = [rounded, exact].map(|tile| self.draft.whole(tile));
+                self.draft.body.push(Stmt::Copy { dst, src, map: CopyMap::Whole });
+                rounded
+            }
+        };
         vec![rounded, self.lost(exact, rounded)]
     }
 
@@ -134,14 +125,15 @@ impl Scan<'_> {
         &mut self,
         index: usize,
         (dst, reader): (TileId, Id),
-        start: Start,
+        (start, feeds): (Start, bool),
     ) -> Result<(), Diagnostic> {
-        let parts = self.parts_of(reader, index)?;
+        let parts = self.parts_of(reader, index, feeds)?;
         let mut start = start;
         for (i, part) in parts.into_iter().enumerate() {
-            let before = self.packed(self.stacked[index].states[i]);
-            let [to, p, h] = [dst, part, before].map(|tile| self.draft.whole(tile));
-            self.draft.body.push(Stmt::Mma(plain_product(to, p, h, start)));
+            let state = self.stacked[index].states[i];
+            let before = if feeds { self.both_halves(state) } else { vec![self.packed(state)] };
+            let [to, p, h] = [dst, part[0], before[0]].map(|tile| self.draft.whole(tile));
+            self.products(&part, &before, plain_product(to, p, h, start));
             start = Start::Dst;
         }
         Ok(())
@@ -162,7 +154,7 @@ impl Scan<'_> {
         }
         let index = self.open_stacked(core)?;
         let dst = self.fresh(id, "y", dtype);
-        self.stacked_product(index, (dst, reader), Start::Zero)?;
+        self.stacked_product(index, (dst, reader), (Start::Zero, false))?;
         Ok(dst)
     }
 
@@ -186,12 +178,14 @@ impl Scan<'_> {
             false => Start::Tile(View { blocks: 1, ..self.view(core.b, Form::Columns)? }),
         };
         let x = self.draft.tile("feedback", size, self.build.compute, Home::Columns);
-        self.stacked_product(index, (x, core.p), start)?;
+        self.stacked_product(index, (x, core.p), (start, true))?;
         let mut z = x;
         if !self.term.is_zero(core.l) {
-            let inverse = self.inverse_halves(core)?;
+            let rounded = self.inverse(core.l)?;
+            let exact = self.inverses[&self.base(core.l)].exact;
+            let inverse = [rounded, self.lost(exact, rounded)];
             z = self.draft.tile("written", size, self.build.compute, Home::Columns);
-            let right = self.halves(core, x);
+            let right = self.both_halves(x);
             let (dst, start) = (self.draft.whole(z), Start::Tile(self.draft.whole(x)));
             self.solve_products(dst, (&inverse, &right), (start, self.band(core.l)));
         }
@@ -206,19 +200,21 @@ impl Scan<'_> {
             let mixed = self.mixed_states(&states, r);
             for (i, (state, mixed)) in states.iter().zip(mixed).enumerate() {
                 let [dst, src] = [*state, mixed].map(|tile| self.draft.whole(tile));
-                self.draft.body.push(Stmt::Copy { dst, src, map: CopyMap::Whole });
+                if dst != src {
+                    self.draft.body.push(Stmt::Copy { dst, src, map: CopyMap::Whole });
+                }
                 for (keys, values) in &writes {
-                    let [a, b] = [keys[i], values[0]].map(|tile| self.draft.whole(tile));
+                    let [a, b] = [keys[i][0], values[0]].map(|tile| self.draft.whole(tile));
                     let mut write = plain_product(dst, a, b, Start::Dst);
                     write.a.transposed = true;
-                    self.products(&[keys[i]], values, write);
+                    self.products(&keys[i], values, write);
                 }
             }
         }
         Ok(())
     }
 
-    /// `sum_j r_ij S_j` for each state.
+    /// `sum_j r_ij S_j` for each state; the last one in its own place, which nobody else needs then.
     fn mixed_states(&mut self, states: &[TileId], r: TileId) -> Vec<TileId> {
         let (n, compute) = (states.len(), self.build.compute);
         let mut all = vec![];
@@ -241,7 +237,10 @@ impl Scan<'_> {
             }
             let source = &self.draft.tiles[states[i].0];
             let size = [source.rows, source.cols];
-            let dst = self.draft.tile("mixed", size, compute, Home::Columns);
+            let dst = match i + 1 == n {
+                true => states[i],
+                false => self.draft.tile("mixed", size, compute, Home::Columns),
+            };
             let to = self.draft.whole(dst);
             self.draft.map(to, sum.unwrap_or(Expr::Const(0.0)), args);
             all.push(dst);
@@ -268,35 +267,14 @@ impl Scan<'_> {
         Ok(())
     }
 
-    /// `blend R x` or `blendt R x` with all parts in one tile.
-    pub(super) fn blended(
-        &mut self,
-        id: Id,
-        (r, x): (Id, Id),
-        dtype: Dtype,
-    ) -> Result<TileId, Diagnostic> {
-        let ([rows, width], n) = (self.size(id), self.term.shape(r).features);
-        let transposed = matches!(self.term.node(id), Seq::Blendt(_));
-        let (by_part, by_term) = if transposed { (1, n) } else { (n, 1) };
-        let (steps, keys) = (self.size(r)[0] / n, width / n);
-        let per = rows / steps;
-        let r = self.view(r, Form::Shared)?.tile;
-        let x = self.view(x, Form::Shared)?.tile;
-        let dst = self.fresh(id, "blend", dtype);
-        let to = (dst, 0, vec![per * width, width, keys, 1]);
-        let from = (x, 0, vec![per * width, width, 0, 1, keys]);
-        let factor = (r, 0, vec![n * n, 0, by_part, 0, by_term]);
-        self.nest(vec![steps, per, n, keys], to, &[from, factor], Some(n));
-        Ok(dst)
-    }
-
-    /// The parts of rows that belong to each state, as operands.
-    fn parts_of(&mut self, id: Id, index: usize) -> Result<Vec<TileId>, Diagnostic> {
+    /// The parts of rows that belong to each state, rounded once or in both halves.
+    fn parts_of(&mut self, id: Id, index: usize, both: bool) -> Result<Vec<Halves>, Diagnostic> {
         let id = self.base(id);
         let n = self.stacked[index].states.len();
-        if let Some(parts) = self.stacked_parts.get(&id) {
+        if let Some(parts) = self.stacked_parts.get(&(id, both)) {
             return Ok(parts.clone());
         }
+        let dtype = if both { self.build.compute } else { self.operand };
         let ([rows, width], home) = (self.size(id), Home::Shared { stages: 1 });
         let keys = width / n;
         // What each part is a sum of: a source, and the matrix's element by part and by term.
@@ -308,7 +286,7 @@ impl Scan<'_> {
         let x = self.view(source, Form::Shared)?.tile;
         let mut parts = vec![];
         for i in 0..n {
-            let dst = self.draft.tile("part", [rows, keys], self.operand, home);
+            let dst = self.draft.tile("part", [rows, keys], dtype, home);
             match matrices {
                 None => {
                     let from = (x, i * keys, vec![width, 1]);
@@ -324,155 +302,13 @@ impl Scan<'_> {
                     self.nest(vec![steps, per, keys], to, &[from, factor], Some(n));
                 }
             }
-            parts.push(dst);
+            parts.push(if both { self.both_halves(dst) } else { vec![dst] });
         }
-        self.stacked_parts.insert(id, parts.clone());
+        self.stacked_parts.insert((id, both), parts.clone());
         Ok(parts)
-    }
-
-    /// The product of all arguments, summed over one more loop if there is one.
-    fn nest(&mut self, extents: Vec<usize>, dst: Place, args: &[Place], sum: Option<usize>) {
-        let access = |(tile, offset, strides): Place| Access { tile, offset, strides };
-        let factor = |expr: Option<Expr>, i| match expr {
-            None => Some(Expr::Arg(i)),
-            Some(expr) => Some(Expr::Binary(Binary::Mul, Box::new(expr), Box::new(Expr::Arg(i)))),
-        };
-        let expr = (0..args.len()).fold(None, factor).unwrap_or(Expr::Const(1.0));
-        self.draft.body.push(Stmt::Nest(Nest {
-            extents,
-            dst: access(dst),
-            reduce: sum.map(|count| (Reduction::Sum, count)),
-            expr,
-            args: args.iter().cloned().map(access).collect(),
-        }));
-    }
-
-    /// The products of matrices between the steps of a chunk.
-    fn chain(&mut self, r: Id) -> Result<Chain, Diagnostic> {
-        let (key, [rows, n]) = (self.base(r), self.size(r));
-        let (steps, blocks) = (rows / n, self.blocks(r));
-        if blocks != 1 || !steps.is_power_of_two() {
-            return Err(refused("mixed states in blocks that are no chunks"));
-        }
-        let width = (steps + 1) * n;
-        if let Some(tile) = self.chains.get(&key) {
-            return Ok(Chain { tile: *tile, n, width, steps });
-        }
-        let source = self.view(r, Form::Shared)?.tile;
-        let (home, compute) = (Home::Shared { stages: 1 }, self.build.compute);
-        let tile = self.draft.tile("chain", [width, width], compute, home);
-        self.chains.insert(key, tile);
-        self.draft.body.push(Stmt::Fill { dst: tile, value: 0.0 });
-        self.nest(vec![width], (tile, 0, vec![width + 1]), &[], None);
-        let step = (tile, n * width, vec![n * width + n, width, 1]);
-        self.nest(vec![steps, n, n], step, &[(source, 0, vec![n * n, n, 1])], None);
-        let mut half = 1;
-        while half < steps {
-            // Runs of twice that length: from their first half to their second.
-            let (side, next) = (half * n, 2 * half * n * (width + 1));
-            let extents = vec![steps / half / 2, side, side];
-            let found = [extents[0] * side, side];
-            let between = self.draft.tile("between", found, compute, home);
-            let later = (tile, (side + n) * width + side, vec![next, width, 0, 1]);
-            let earlier = (tile, side * width, vec![next, 0, 1, width]);
-            let to = (between, 0, vec![side * side, side, 1]);
-            self.nest(extents.clone(), to.clone(), &[later, earlier], Some(n));
-            let both = (tile, (side + n) * width, vec![next, width, 1]);
-            self.nest(extents, both, &[to], None);
-            half *= 2;
-        }
-        Ok(Chain { tile, n, width, steps })
-    }
-
-    /// `mprod m R`, or without a mask `mall R`.
-    pub(super) fn mixing_product(
-        &mut self,
-        id: Id,
-        (mask, r): (Option<Mask>, Id),
-    ) -> Result<TileId, Diagnostic> {
-        let Chain { tile, n, width, steps } = self.chain(r)?;
-        let dst = self.fresh(id, "mixing", self.build.compute);
-        let end = steps * n * width;
-        let (first, next) = match mask {
-            None => (end, 0),
-            Some(Mask::Strict) => (0, n * width),
-            Some(Mask::Incl) => (n * width, n * width),
-            Some(Mask::Tstrict) => (end + n, n),
-            Some(Mask::Tincl) => (end, n),
-        };
-        let count = if mask.is_some() { steps } else { 1 };
-        let to = (dst, 0, vec![n * n, n, 1]);
-        self.nest(vec![count, n, n], to, &[(tile, first, vec![next, width, 1])], None);
-        Ok(dst)
-    }
-
-    /// `mscore m p a R`: products of parts, weighed by what leads from step to step, and summed.
-    pub(super) fn mixing_score(
-        &mut self,
-        id: Id,
-        (mask, [p, a, r]): (Mask, [Id; 3]),
-        dtype: Dtype,
-    ) -> Result<TileId, Diagnostic> {
-        let Chain { tile, n, width, steps } = self.chain(r)?;
-        let (home, compute) = (Home::Shared { stages: 1 }, self.build.compute);
-        let side = steps * n;
-        let weights = self.draft.tile("weights", [side, side], compute, home);
-        let first = match mask {
-            Mask::Incl => n * width + n,
-            Mask::Strict => n,
-            Mask::Tincl | Mask::Tstrict => return Err(refused("mixed states in reverse")),
-        };
-        let from = (tile, first, vec![width, 1]);
-        self.nest(vec![side, side], (weights, 0, vec![side, 1]), &[from], None);
-        let [left, right] =
-            [self.rows_of_parts(p, (steps, n))?, self.rows_of_parts(a, (steps, n))?];
-        let [down, across] = [left, right].map(|tile| self.draft.tiles[tile.0].rows);
-        let keys = self.draft.tiles[left.0].cols;
-        let pairs = self.draft.tile("pairs", [down, across], compute, home);
-        let operand = |tile, transposed| Operand { view: self.draft.whole(tile), transposed };
-        let [product, weight] = [0, 1].map(|i| Box::new(Expr::Arg(i)));
-        let weight_arg = Arg { view: self.draft.whole(weights), transposed: false };
-        self.draft.body.push(Stmt::Mma(Mma {
-            dst: self.draft.whole(pairs),
-            a: operand(left, false),
-            b: operand(right, true),
-            start: Start::Zero,
-            then: Some(Body {
-                expr: Expr::Binary(Binary::Mul, product, weight),
-                args: vec![weight_arg],
-            }),
-            band: Band::Full,
-            unit: if keys < TENSOR_EXTENT { Unit::Scalar } else { Unit::Tensor },
-        }));
-        let (per, per_col) = (down / side, across / side);
-        let rows = self.draft.tile("rows", [steps * per, across], compute, home);
-        let to = (rows, 0, vec![per * across, across, 1]);
-        let from = (pairs, 0, vec![n * per * across, across, 1, per * across]);
-        self.nest(vec![steps, per, across], to, &[from], Some(n));
-        let dst = self.fresh(id, "score", dtype);
-        let to = (dst, 0, vec![steps * per_col, per_col, 1]);
-        let from = (rows, 0, vec![across, n * per_col, 1, per_col]);
-        self.nest(vec![steps * per, steps, per_col], to, &[from], Some(n));
-        Ok(dst)
-    }
-
-    /// Stacked rows with the parts of a step as rows, all rows of its first part first.
-    fn rows_of_parts(&mut self, x: Id, (steps, n): (usize, usize)) -> Result<TileId, Diagnostic> {
-        let [rows, width] = self.size(x);
-        let (per, keys) = (rows / steps, width / n);
-        let source = self.view(x, Form::Shared)?.tile;
-        let home = Home::Shared { stages: 1 };
-        let dst = self.draft.tile("parts", [rows * n, keys], self.operand, home);
-        let to = (dst, 0, vec![n * per * keys, per * keys, keys, 1]);
-        let from = (source, 0, vec![per * width, keys, width, 1]);
-        self.nest(vec![steps, n, per, keys], to, &[from], None);
-        Ok(dst)
     }
 }
 
-/// Elements of a tile in a nest: the first, and how far each loop goes.
-type Place = (TileId, usize, Vec<usize>);
-
-fn refused(what: &str) -> Diagnostic {
+pub(super) fn refused(what: &str) -> Diagnostic {
     Diagnostic::new(Code::Unsupported, format!("the fused scan cannot have {what}"))
 }

@@ -14,6 +14,7 @@ mod fuse;
 mod halves;
 mod history;
 mod mixed;
+mod mixing;
 mod product;
 mod value;
 
@@ -134,7 +135,7 @@ struct Scan<'a> {
     powers: BTreeMap<(Id, u32), [TileId; 2]>,
     /// Loops of stacked states, rows cut to parts, and products of matrices.
     stacked: Vec<mixed::Stacked>,
-    stacked_parts: BTreeMap<Id, Vec<TileId>>,
+    stacked_parts: BTreeMap<(Id, bool), Vec<Vec<TileId>>>,
     chains: BTreeMap<Id, TileId>,
     /// Token inputs that each chunk loads.
     loads: Vec<(TileId, ParamId)>,

@@ -7,7 +7,9 @@ use crate::schedule::draft::Home;
 use egg::Id;
 use sluice_ir::diagnostic::Diagnostic;
 use sluice_ir::dtype::Dtype;
-use sluice_ir::kernel::{Band, Body, CopyMap, Mma, Operand, Start, Stmt, TileId, Unit, View};
+use sluice_ir::kernel::{
+    Arg, Band, Body, CopyMap, Expr, Mma, Operand, Start, Stmt, TileId, Unit, View,
+};
 use sluice_ir::pointwise::Binary;
 use sluice_ir::seq::{Core, Mask, Seq};
 
@@ -193,7 +195,8 @@ impl Scan<'_> {
         dtype: Dtype,
     ) -> Result<TileId, Diagnostic> {
         let mask = self.mask(m);
-        let (to, from) = self.decay_sums(mask, g)?;
+        let sums = self.decay_sums(mask, g)?;
+        let (to, from) = self.as_wide(sums, self.size(p)[1]);
         let steps = self.term.shape(g).rows;
         let per = |x: Id| self.term.shape(x).rows / steps;
         let whole_fragments = per(p) % 16 == 0 && per(a) % 16 == 0;
@@ -205,6 +208,23 @@ impl Scan<'_> {
         Ok(dst)
     }
 
+    /// Running sums of one decay for all features, repeated for each of them.
+    fn as_wide(&mut self, (to, from): (View, View), width: usize) -> (View, View) {
+        let mut wide = |view: View| {
+            let tile = &self.draft.tiles[view.tile.0];
+            if tile.cols == width {
+                return view;
+            }
+            let (size, home) = ([tile.rows, width], Home::Shared { stages: 1 });
+            let dst = self.draft.tile("run", size, self.build.compute, home);
+            let dst = View { tile: dst, ..view };
+            let arg = Arg { view, transposed: false };
+            self.draft.map(dst, Expr::Arg(0), vec![arg]);
+            dst
+        };
+        (wide(to), wide(from))
+    }
+
     /// A mix of rows with a decay per column.
     pub(super) fn mix(
         &mut self,
@@ -213,7 +233,8 @@ impl Scan<'_> {
         dtype: Dtype,
     ) -> Result<TileId, Diagnostic> {
         let mask = self.mask(m);
-        let (to, from) = self.decay_sums(mask, g)?;
+        let sums = self.decay_sums(mask, g)?;
+        let (to, from) = self.as_wide(sums, self.size(y)[1]);
         let (w, y) = (self.view(w, Form::Shared)?, self.view(y, Form::Shared)?);
         let dst = self.fresh(id, "mix", dtype);
         let dst_view = self.seen(id, dst);
