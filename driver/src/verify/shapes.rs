@@ -28,6 +28,8 @@ pub(super) struct Shape {
 const EVEN: &[usize] = &[64, 64];
 const WIDE: &[usize] = &[64, 96];
 const ODD: &[usize] = &[20, 36];
+/// What programs write out, so that no dimension can be told by its size.
+const ALIKE: &[usize] = &[16];
 
 /// Elements of the largest value of a step; sizes that would make a larger one are halved, so that
 /// evaluators in f64 stay quick.
@@ -48,7 +50,7 @@ pub(super) const SHAPES: &[Shape] = &[
     Shape { name: "chunk and one", sizes: EVEN, small: 4, lengths: &[65], heads: 2, groups: 2, initial: true, ends: false },
     Shape { name: "long prime", sizes: WIDE, small: 4, lengths: &[509], heads: 1, groups: 1, initial: false, ends: false },
     Shape { name: "odd sizes", sizes: ODD, small: 3, lengths: &[100], heads: 2, groups: 2, initial: true, ends: false },
-    Shape { name: "groups", sizes: WIDE, small: 4, lengths: &[70], heads: 4, groups: 2, initial: false, ends: false },
+    Shape { name: "groups", sizes: ALIKE, small: 4, lengths: &[70], heads: 4, groups: 2, initial: false, ends: false },
     Shape { name: "sequences", sizes: ODD, small: 3, lengths: &[7, 0, 64, 1, 90], heads: 2, groups: 1, initial: true, ends: false },
     Shape { name: "ends of ranges", sizes: ODD, small: 3, lengths: &[90, 40, 40], heads: 1, groups: 1, initial: true, ends: true },
 ];

@@ -64,7 +64,7 @@ fn at_padding(builder: &Builder, id: Id, memo: &mut BTreeMap<Id, Padding>) -> Pa
         Seq::Weave([a, b]) | Seq::Cat([a, b]) => alike(of(a), of(b)),
         Seq::Rows([_, _, x]) | Seq::Cols([_, _, x]) => of(x),
         Seq::Split([_, x]) | Seq::Join([_, x]) | Seq::Tile([_, x]) => of(x),
-        Seq::Mm([a, b]) | Seq::Mmt([a, b]) => match (of(a), of(b)) {
+        Seq::Mm([a, b]) | Seq::Mmt([a, b]) | Seq::Tmm([a, b]) => match (of(a), of(b)) {
             (Padding::Value(0.0), Padding::Value(b)) if b.is_finite() => Padding::Value(0.0),
             (Padding::Value(0.0), Padding::Finite) => Padding::Value(0.0),
             (_, _) => Padding::Any,

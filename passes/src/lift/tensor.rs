@@ -21,13 +21,16 @@ impl Lifter<'_> {
         self.cut(Seq::Join, rows, matrix)
     }
 
-    /// A layout operator with a count; none for the count 1.
+    /// A layout operator with a count; none for the count 1, or where it undoes another.
     pub(super) fn cut(&mut self, operator: fn([Id; 2]) -> Seq, n: usize, x: Id) -> Id {
         if n == 1 {
             return x;
         }
         let n = self.builder.count(n);
-        self.builder.add(operator([n, x]))
+        match (operator([n, x]), self.builder.node(x)) {
+            (Seq::Split(_), Seq::Join([m, y])) if *m == n => *y,
+            (node, _) => self.builder.add(node),
+        }
     }
 
     /// The term of a node with every element of its dimensions.
@@ -141,8 +144,31 @@ impl Lifter<'_> {
         self.cut(Seq::Join, outer, sum)
     }
 
-    /// A contraction of two values element by element.
+    /// The contraction of two matrices that have nothing else in common, as a product of their rows.
+    fn matrix_product(&mut self, a: NodeId, b: NodeId, dim: DimId) -> Lifting<Option<Id>> {
+        let of = |n: NodeId| self.recurrence.node(n).dims.clone();
+        let product: fn([Id; 2]) -> Seq = match (&of(a)[..], &of(b)[..]) {
+            ([i, k], [l, j]) if *k == dim && *l == dim && i != j => Seq::Mm,
+            ([i, k], [j, l]) if *k == dim && *l == dim && i != j => Seq::Mmt,
+            ([k, i], [l, j]) if *k == dim && *l == dim && i != j => Seq::Tmm,
+            _ => return Ok(None),
+        };
+        let rows = |lifter: &mut Self, node: NodeId| {
+            let x = lifter.full(node)?;
+            let rows = lifter.sizes[of(node)[0].0];
+            Ok(lifter.cut(Seq::Split, rows, x))
+        };
+        let operands = [rows(self, a)?, rows(self, b)?];
+        let product = self.builder.add(product(operands));
+        let rows = self.builder.shape(product).rows;
+        Ok(Some(self.cut(Seq::Join, rows, product)))
+    }
+
+    /// A contraction of two values: of their rows, or else element by element.
     pub(super) fn contracted(&mut self, a: NodeId, b: NodeId, dim: DimId) -> Lifting<Id> {
+        if let Some(product) = self.matrix_product(a, b, dim)? {
+            return Ok(product);
+        }
         let of = |n: NodeId| self.recurrence.node(n).dims.clone();
         let dims = merged(&of(a), &of(b));
         let (x, y) = (of(a), of(b));

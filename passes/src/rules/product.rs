@@ -19,7 +19,24 @@ pub(super) fn laws(sizes: Sizes) -> Vec<Law> {
         Variable::new("?h", c, Extent::Keys, Extent::Values),
     ])
     .from("diag(f) x h associates");
-    [vec![scale_out], inner_products(c)].concat()
+    [vec![scale_out], inner_products(c), regrouped()].concat()
+}
+
+/// Products of three matrices of a token: which two come first is a question of their sizes.
+fn regrouped() -> Vec<Law> {
+    let rows = |name, steps, width| Variable::new(name, 1, Extent::Steps(steps), width);
+    let (scores, state) = ("(mm (mmt ?q ?k) ?v)", "(mm ?q (tmm ?k ?v))");
+    let law = |name, lhs: &str, rhs: &str| {
+        Law::new(("product-regroup", name), lhs, rhs, Rounding::Reorders)
+            .when(&[Guard::TokenLevel("?q")])
+            .over(&[
+                rows("?q", 2, Extent::Keys),
+                rows("?k", 3, Extent::Keys),
+                rows("?v", 3, Extent::Values),
+            ])
+            .from("(Q K^T) V = Q (K^T V); [Katharopoulos 2020, sec. 3.2]")
+    };
+    vec![law("state", scores, state), law("scores", state, scores)]
 }
 
 /// Scores of features need not have the features: those of all products of two vectors' elements are

@@ -297,6 +297,24 @@ fn squares_of_features_are_kept_once() {
     assert_eq!(rows("quadratic features"), (k + k * k, v));
 }
 
+/// Sums over rows without an order are grouped by cost, however they are written: the scores of each two
+/// rows where there are fewer rows than features, else the products of features.
+#[test]
+fn sums_without_order_are_grouped_by_their_sizes() {
+    let grouped = |name: &str, [k, v, m]: [usize; 3]| {
+        let extents = [("K", k), ("V", v), ("M", m)].map(|(n, size)| (n.to_owned(), size)).into();
+        let term = lift(&programs::named(name), &extents).expect("the program lifts");
+        let term = chunk(&term, &options(16, None)).expect("the program has chunks").term;
+        let holds = |test: fn(&Seq) -> bool| term.nodes().iter().any(test);
+        [holds(|n| matches!(n, Seq::Mmt(_))), holds(|n| matches!(n, Seq::Tmm(_)))]
+    };
+    let (scores, sums) = ([true, false], [false, true]);
+    assert_eq!(grouped("few rows without order", [64, 64, 16]), scores);
+    assert_eq!(grouped("few rows without order", [16, 16, 64]), sums);
+    assert_eq!(grouped("many rows without order", [64, 16, 16]), sums);
+    assert_eq!(grouped("many rows without order", [16, 64, 64]), scores);
+}
+
 /// A normaliser with the keys of a state is one more column of it.
 #[test]
 fn a_normaliser_shares_its_states_loop() {

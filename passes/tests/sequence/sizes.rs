@@ -10,6 +10,7 @@ use sluice_ir::problem::Problem;
 use sluice_ir::step::{self, DimId, Recurrence};
 use sluice_passes::schedule::{Build, fused_scan};
 use sluice_passes::{chunk, lift};
+use std::collections::BTreeSet;
 
 /// Around the extents of matrix instructions and fragments.
 const SIZES: [usize; 13] = [1, 2, 3, 4, 5, 6, 7, 8, 12, 15, 16, 17, 33];
@@ -89,5 +90,24 @@ fn scans_are_right_when_the_values_are_cut() {
             let found = parts(&programs::named(name), &problem([5, width, 3]), 16);
             assert_eq!(found, Some(count), "{name}, {width} values");
         }
+    }
+}
+
+/// Dimensions of one size stay different: values as wide as keys, as slots, or as what a program makes of
+/// them.
+#[test]
+fn scans_are_right_where_sizes_coincide() {
+    for recurrence in programs::all() {
+        let apart = problem([4, 5, 2]);
+        let sizes = (0..recurrence.dims.len()).map(|i| recurrence.size(DimId(i), &apart.extents));
+        let sizes: BTreeSet<usize> = sizes.flatten().filter(|size| *size != 5).collect();
+        let wide = sizes.into_iter().map(|v| [4, v, 2]);
+        let mut scans = 0;
+        for extents in wide.chain([[4, 4, 4], [4, 5, 4]]) {
+            let problem = problem(extents);
+            let possible = is_possible(&recurrence, &problem);
+            scans += usize::from(possible && parts(&recurrence, &problem, 16).is_some());
+        }
+        assert!(scans >= 3, "{} has {scans} scans", recurrence.name);
     }
 }

@@ -288,6 +288,37 @@ fn dense_memory() -> Recurrence {
     p.finish()
 }
 
+/// Rows of a token that read each other without an order: few of them, written with sums over all rows
+/// first.
+fn few_rows_without_order() -> Recurrence {
+    let mut p = Step::new("few rows without order");
+    p.computed_dim("N", *size_of(2));
+    let [q, k, v] = [p.token("q", "MK"), p.token("k", "NK"), p.token("v", "NV")];
+    let s = p.state("s", "V");
+    let sums = p.dot(k, v, "N");
+    let o = p.dot(q, sums, "K");
+    let x = p.token("x", "V");
+    let next = p.add(s, x);
+    p.update("s", next);
+    p.output("o", o);
+    p.finish()
+}
+
+/// The same with many rows, written with the scores of each two first.
+fn many_rows_without_order() -> Recurrence {
+    let mut p = Step::new("many rows without order");
+    p.computed_dim("N", *size_of(0));
+    let [q, k, v] = [p.token("q", "KM"), p.token("k", "NM"), p.token("v", "NV")];
+    let s = p.state("s", "V");
+    let scores = p.dot(q, k, "M");
+    let o = p.dot(scores, v, "N");
+    let x = p.token("x", "V");
+    let next = p.add(s, x);
+    p.update("s", next);
+    p.output("o", o);
+    p.finish()
+}
+
 /// All programs of this kind.
 pub(crate) fn all() -> Vec<Recurrence> {
     vec![
@@ -301,5 +332,7 @@ pub(crate) fn all() -> Vec<Recurrence> {
         dense_channels(),
         dense_memory(),
         polynomial_features(),
+        few_rows_without_order(),
+        many_rows_without_order(),
     ]
 }

@@ -19,6 +19,9 @@ const BLOCK: usize = 16;
 /// The least extent for which tensor cores are used.
 const TENSOR_EXTENT: usize = 8;
 
+/// Rows of a fragment of tensor cores.
+const FRAGMENT: usize = 16;
+
 /// The tiles of `(I - L)^-1 - I`.
 #[derive(Clone, Copy)]
 pub(super) struct Inverse {
@@ -103,7 +106,10 @@ impl Scan<'_> {
         let left = self.term.shape(a);
         let inner = if ta { left.rows } else { left.features };
         let small = shape.rows.min(inner).min(shape.features) < TENSOR_EXTENT;
-        let unit = if small && !columns { Unit::Scalar } else { Unit::Tensor };
+        // Blocks of rows lie one behind the other, so none can be padded to fragments.
+        let whole = |x: Id| self.term.shape(x).rows.is_multiple_of(FRAGMENT);
+        let ragged = self.blocks(id) > 1 && !(whole(a) && whole(b));
+        let unit = if (small || ragged) && !columns { Unit::Scalar } else { Unit::Tensor };
         let (left, right) = match (columns, unit) {
             (true, _) => (Form::SharedOperand, Form::ColumnsOperand),
             (false, Unit::Tensor | Unit::Warpgroup) => (Form::SharedOperand, Form::SharedOperand),
