@@ -170,7 +170,7 @@ impl Lifter<'_> {
             return Ok(product);
         }
         let of = |n: NodeId| self.recurrence.node(n).dims.clone();
-        let dims = merged(&of(a), &of(b));
+        let dims = merged(&of(a), &of(b)).ok_or_else(|| self.rearranged(a))?;
         let (x, y) = (of(a), of(b));
         let result = x.iter().chain(y.iter().filter(|d| !x.contains(d))).filter(|d| **d != dim);
         if !dims.iter().filter(|d| **d != dim).eq(result) {
@@ -278,15 +278,16 @@ impl Lifter<'_> {
 }
 
 /// The dimensions of two values in an order that keeps that of each, if there is one.
-fn merged(a: &[DimId], b: &[DimId]) -> Vec<DimId> {
-    let mut all = vec![];
-    let mut rest = b.iter();
+fn merged(a: &[DimId], b: &[DimId]) -> Option<Vec<DimId>> {
+    let (mut all, mut rest) = (vec![], b);
     for dim in a {
         if b.contains(dim) {
-            all.extend(rest.by_ref().take_while(|other| *other != dim));
+            let place = rest.iter().position(|other| other == dim)?;
+            all.extend(&rest[..place]);
+            rest = &rest[place + 1..];
         }
         all.push(*dim);
     }
     all.extend(rest);
-    all
+    Some(all)
 }

@@ -219,3 +219,14 @@ fn a_chunk_of_one_token_is_refused() {
     let refused = chunk(&term, &options(1, None)).expect_err("no chunk has one token");
     assert_eq!(refused[0].code, Code::BadBinding);
 }
+
+#[test]
+fn contracted_matrices_have_their_dimensions_in_one_order() {
+    let diagnostic = refused(|p, s| {
+        let (a, b) = (p.token("a", "KV"), p.token("b", "VK"));
+        let (key, v) = (p.dot(a, b, "V"), p.token("v", "V"));
+        let write = p.outer(key, v);
+        (p.add(s, write), a)
+    });
+    assert_eq!(diagnostic.code, Code::Unsupported);
+}
