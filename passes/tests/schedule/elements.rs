@@ -176,7 +176,7 @@ fn mixed_scalar_and_free_states() {
 #[test]
 fn what_never_changes_is_computed_once_and_nothing_may_change() {
     for with_scan in [false, true] {
-        let mut p = Step::new("E");
+        let mut p = Step::over("program", "E");
         let (x, held) = (p.token("x", "E"), p.state_from("held", "E", 0.5));
         let scale = p.exp(held);
         let mut y = p.mul(scale, x);
