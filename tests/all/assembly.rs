@@ -34,6 +34,7 @@ const SPILLS: &[(&str, usize)] = &[
     ("lln_2_scan", 3072),
     ("longvq_2_scan", 1792),
     ("mlstm_2_scan", 512),
+    ("momentum_delta_rule_scan", 320),
     ("nalaformer_1_scan", 6144),
     ("nalaformer_2_scan", 1600),
     ("performer_scan", 160),
