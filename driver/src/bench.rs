@@ -32,6 +32,8 @@ pub struct Workload {
     pub heads: usize,
     /// Groups of heads.
     pub groups: usize,
+    /// Whether states are given and not as declared: what decoding reads.
+    pub initial_states: bool,
     /// Element type of vectors.
     pub dtype: Dtype,
     /// The machine to compile for.
@@ -59,6 +61,8 @@ pub struct BenchReport {
     pub heads: usize,
     /// Groups of heads.
     pub groups: usize,
+    /// Whether states were given.
+    pub initial_states: bool,
     /// Relative root mean square of each result against the definition, on a sample of heads.
     pub errors: BTreeMap<String, f64>,
     /// Whether the errors are within their tolerances and a second run gave the same bits.
@@ -84,7 +88,7 @@ pub fn bench(recurrence: &Recurrence, work: &Workload) -> Result<BenchReport, Ve
         groups: work.groups,
         cu_seqlens: (0..=work.sequences).map(|i| i * work.tokens).collect(),
     };
-    let inputs = draw(recurrence, &problem, work.dtype, false, 0);
+    let inputs = draw(recurrence, &problem, work.dtype, work.initial_states, 0);
     let variant = work.variant.as_deref();
     let one = |e| vec![e];
     let (got, repeatable) = program.run_twice(&problem, &inputs, variant).map_err(one)?;
@@ -97,6 +101,7 @@ pub fn bench(recurrence: &Recurrence, work: &Workload) -> Result<BenchReport, Ve
         tokens: work.tokens,
         heads: work.heads,
         groups: work.groups,
+        initial_states: work.initial_states,
         errors: BTreeMap::new(),
         passed: repeatable,
         bytes: 0,
@@ -164,7 +169,12 @@ impl Alone<'_> {
             };
             (input.name.clone(), part)
         };
-        self.recurrence.inputs.iter().map(input).collect()
+        let span = (self.sequence, self.sequence + 1);
+        let head = (self.head, self.problem.heads);
+        let given = self.recurrence.states.iter().filter_map(|s| {
+            all.get(&s.name).map(|array| (s.name.clone(), Self::slice(array, span, head)))
+        });
+        self.recurrence.inputs.iter().map(input).chain(given).collect()
     }
 
     fn results(&self, all: &Arrays) -> Arrays {

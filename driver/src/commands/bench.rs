@@ -20,6 +20,9 @@ pub(super) struct Arguments {
     /// Groups of heads; as many as heads unless said.
     #[arg(long)]
     groups: Option<usize>,
+    /// Gives states before the first token, as in decoding.
+    #[arg(long)]
+    initial_states: bool,
     /// Times this entry point or schedule instead of the one chosen by length.
     #[arg(long, value_name = "NAME")]
     variant: Option<String>,
@@ -50,6 +53,7 @@ pub(super) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<(), Fail
         tokens,
         heads,
         groups: arguments.groups.unwrap_or(heads),
+        initial_states: arguments.initial_states,
         dtype: arguments.target.dtype()?,
         target: arguments.target.target()?,
         variant: arguments.variant.clone(),
