@@ -334,8 +334,10 @@ impl Crossing<'_> {
             } else if reads {
                 last = Some(i);
             } else if let Stmt::Sync(Sync::Products { pending }) = stmt {
-                let complete = running.drain(..running.len().saturating_sub(*pending));
-                if complete.fold(false, |any, one| any || one) {
+                let complete = running.len().saturating_sub(*pending);
+                let read = running.iter().take(complete).any(|reads| *reads);
+                running.drain(..complete);
+                if read {
                     last = Some(i);
                 }
             }

@@ -76,15 +76,18 @@ fn fits(kernel: &Kernel, m: &Mma) -> bool {
         let tile = kernel.tile(view.tile);
         tile.shared().is_some_and(|s| {
             let whole = s.padded_rows == tile.rows && s.padded_cols == tile.cols;
-            whole && tile.dtype.bytes() == 2 && tile.rows % 8 == 0 && tile.cols % WIDTH == 0
+            whole
+                && tile.dtype.bytes() == 2
+                && tile.rows.is_multiple_of(8)
+                && tile.cols.is_multiple_of(WIDTH)
         })
     };
-    let whole = blocks == 1 && inner % 16 == 0 && operand(m.a.view);
+    let whole = blocks == 1 && inner.is_multiple_of(16) && operand(m.a.view);
     if kernel.tile(m.dst.tile).shared().is_some() {
-        let square = rows % WIDTH == 0 && cols % WIDTH == 0 && cols <= WIDEST;
+        let square = rows.is_multiple_of(WIDTH) && cols.is_multiple_of(WIDTH) && cols <= WIDEST;
         whole && square && operand(m.b.view) && m.start == Start::Zero
     } else {
-        whole && cols % WIDTH == 0 && rows % 8 == 0 && rows <= WIDEST
+        whole && cols.is_multiple_of(WIDTH) && rows.is_multiple_of(8) && rows <= WIDEST
     }
 }
 
