@@ -238,7 +238,8 @@ fn scans(
         let label = several.then_some(stage.recurrence.name.as_str());
         let term = sluice_passes::lift(&stage.recurrence, build.extents)?;
         seen("sequence", &Labelled { label, value: &term });
-        let found = scan(&stage.recurrence, &term, build, chunks, &mut |chunked| {
+        let mixed = staged.mixed(stage);
+        let found = scan(&stage.recurrence, (&term, &mixed), build, chunks, &mut |chunked| {
             seen("chunked", &Labelled { label, value: &chunked.term });
         });
         let found = match found {
@@ -271,7 +272,7 @@ pub(crate) fn refusal(mut errors: Vec<Diagnostic>) -> Result<Diagnostic, Vec<Dia
 /// Those of [`sluice_passes::chunk`], and [`Code::TooLarge`] if no schedule fits the target.
 pub fn scan(
     recurrence: &Recurrence,
-    term: &Term,
+    (term, mixed): (&Term, &[String]),
     build: &Build<'_>,
     chunks: &[usize],
     seen: &mut dyn FnMut(&Chunked),
@@ -281,7 +282,7 @@ pub fn scan(
     for &chunk in chunks.iter().filter(|c| longest.is_none_or(|longest| **c <= longest)) {
         let chunked = sluice_passes::chunk(term, &chunk_options(build.target, chunk))?;
         seen(&chunked);
-        match schedule::fused_scan(recurrence, &chunked.term, build, chunk) {
+        match schedule::fused_scan(recurrence, &chunked.term, build, chunk, mixed) {
             Ok(kernel) => return Ok(Scan { chunked, kernel }),
             Err(error) if error.code == Code::TooLarge => refusal = vec![error],
             Err(error) => return Err(vec![error]),

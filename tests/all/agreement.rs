@@ -19,7 +19,7 @@ pub(crate) fn trials() -> Vec<Trial> {
 fn check(recurrence: &Recurrence) -> Result<(), Failed> {
     let target = Target::find("sm_90a").expect("the table has this target");
     let dtype = Dtype::Bf16;
-    let options = Options { dtype, target, native: NATIVE, rounded: false, device: false };
+    let options = Options { dtype, target, native: NATIVE, rounded: true, device: false };
     let report = verify(recurrence, options, &mut |_| {}).map_err(|e| format!("{e:?}"))?;
     let failures: Vec<String> = report
         .cases

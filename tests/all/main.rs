@@ -13,6 +13,7 @@ mod generated;
 mod parts;
 mod snapshot;
 mod stages;
+mod state_tracking;
 
 use libtest_mimic::{Arguments, Failed, Trial};
 use std::path::{Path, PathBuf};
@@ -30,6 +31,7 @@ fn main() -> ExitCode {
     trials.extend(embedding::trials());
     trials.extend(figures::trials());
     trials.extend(stages::trials());
+    trials.extend(state_tracking::trials());
     trials.extend(generated::trials());
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }

@@ -42,7 +42,7 @@ fn check(text: &str, parts: usize) -> Result<(), Failed> {
     let extents = &problem.extents;
     let build = Build { extents, dtype: Dtype::Bf16, compute: Dtype::F32, target };
     let term = sluice_passes::lift(&recurrence, extents).map_err(|e| format!("{e:?}"))?;
-    let found = scan(&recurrence, &term, &build, CHUNKS, &mut |_| {});
+    let found = scan(&recurrence, (&term, &[]), &build, CHUNKS, &mut |_| {});
     let kernel = found.map_err(|e| format!("{e:?}"))?.kernel;
     if kernel.parts != parts {
         return Err(format!("{} parts instead of {parts}", kernel.parts).into());

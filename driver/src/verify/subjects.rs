@@ -141,7 +141,10 @@ impl Program<'_> {
             };
             let kernel = match planned {
                 Some(scan) => Ok(scan.kernel.clone()),
-                None => schedule::fused_scan(recurrence, &chunked, self.build, chunk),
+                None => {
+                    let mixed = self.staged.mixed(stage);
+                    schedule::fused_scan(recurrence, &chunked, self.build, chunk, &mixed)
+                }
             };
             match kernel {
                 Ok(kernel) => scans.push(Some(Rc::new(kernel))),

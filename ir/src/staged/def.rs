@@ -137,6 +137,25 @@ impl Class {
 }
 
 impl Staged {
+    /// The states of a stage whose last values a stage that runs once takes together: it may mix them.
+    pub fn mixed(&self, stage: &Stage) -> Vec<String> {
+        let mut mixed = Vec::new();
+        for once in self.stages.iter().filter(|s| s.runs == Runs::Once) {
+            let taken = |link: &StateLink| {
+                link.to.as_ref().is_some_and(|to| {
+                    once.links.iter().any(|l| matches!(&l.from, From::Last(name) if name == to))
+                })
+            };
+            let states = stage.recurrence.states.iter().zip(&stage.links);
+            let taken: Vec<String> =
+                states.filter(|(_, link)| taken(link)).map(|(s, _)| s.name.clone()).collect();
+            if taken.len() > 1 {
+                mixed.extend(taken);
+            }
+        }
+        mixed
+    }
+
     /// The stage that makes an intermediate array or a result, and whether it is a state.
     pub fn maker(&self, name: &str) -> Option<(usize, bool)> {
         let made = |stage: &Stage| {

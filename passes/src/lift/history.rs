@@ -159,7 +159,8 @@ impl Lifter<'_> {
                 (Source::Input(input.name.as_str().into()), input.sharing)
             }
         };
-        let (kind, range) = (LeafKind::State, Interval::ALL);
+        let range = declared.range.unwrap_or(Interval::ALL);
+        let kind = LeafKind::State;
         let leaf = Leaf { kind, shape, range, sharing, transposed, source };
         self.builder.leaf(&declared.name, leaf)
     }

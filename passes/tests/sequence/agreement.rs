@@ -340,7 +340,7 @@ fn chunking_is_repeatable() {
 fn scan(recurrence: &Recurrence, term: &Term, problem: &Problem) -> Result<Checked, Diagnostic> {
     let (dtype, compute, extents) = (Dtype::Bf16, Dtype::F32, &problem.extents);
     let build = Build { extents, dtype, compute, target: &target() };
-    fused_scan(recurrence, term, &build, 16)
+    fused_scan(recurrence, term, &build, 16, &[])
 }
 
 /// The state after the last token has no value while the scan runs, and only histories are states.

@@ -112,7 +112,7 @@ fn errors_stay_small_where_nothing_fades() {
     let chunked = chunk(&term, &options(16, None)).expect("laws put it in chunks");
     let (dtype, compute) = (Dtype::Bf16, Dtype::F32);
     let build = Build { extents, dtype, compute, target: &target() };
-    let kernel = fused_scan(&recurrence, &chunked.term, &build, 16).expect("it has a scan");
+    let kernel = fused_scan(&recurrence, &chunked.term, &build, 16, &[]).expect("it has a scan");
     let reference = step::eval(&recurrence, &problem, &arrays);
     let found = kernel::eval(&kernel, &problem, &arrays, Rounding::Stored);
     let (error, most) = (difference(&found, &reference), tolerance(dtype, 1, Kind::Output, 1));

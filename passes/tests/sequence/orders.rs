@@ -72,7 +72,7 @@ fn kernels_visit_the_tokens_in_their_order() {
         let kernels: Vec<Checked> = with_build(&problem, |build| {
             let scan = |chunk| {
                 let [_, term] = terms(&recurrence, chunk);
-                fused_scan(&recurrence, &term, build, chunk).expect("the tiles fit")
+                fused_scan(&recurrence, &term, build, chunk, &[]).expect("the tiles fit")
             };
             let step = step(&recurrence, build, true).expect("the program has a step kernel");
             vec![step, scan(16), scan(32)]

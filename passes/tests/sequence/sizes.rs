@@ -42,7 +42,7 @@ fn parts(recurrence: &Recurrence, problem: &Problem, length: usize) -> Option<us
     let chunked = chunk(&term, &options(length, Some(16)));
     let chunked = chunked.unwrap_or_else(|e| panic!("{}: {e:?}", at()));
     let build = Build { extents, dtype: Dtype::Bf16, compute: Dtype::F32, target: &target() };
-    let kernel = match fused_scan(recurrence, &chunked.term, &build, length) {
+    let kernel = match fused_scan(recurrence, &chunked.term, &build, length, &[]) {
         Ok(kernel) => kernel,
         Err(e) if e.code == Code::TooLarge => return None,
         Err(e) => panic!("{}: {e:?}", at()),

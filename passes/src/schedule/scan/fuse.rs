@@ -83,8 +83,8 @@ impl Scan<'_> {
             Some(Body { expr, args })
         };
         let band = self.square_band(id, product.band);
-        let inner = product.mma(dst_view, then, band);
-        self.draft.body.push(Stmt::Mma(inner));
+        let [left, right] = std::mem::take(&mut product.halves);
+        self.products(&left, &right, product.mma(dst_view, then, band));
         Ok(dst)
     }
 

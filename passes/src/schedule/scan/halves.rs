@@ -1,27 +1,42 @@
 //! Values as two matrix operands: the rounded value, and what the rounding lost.
 //!
-//! A state that takes part in what is written to it and never fades keeps every rounding error of
-//! its reads and writes for good, so the errors of all chunks add up. For such a loop the products of
-//! the feedback take both halves of their inexact operands, which leaves the error of one rounding
-//! squared; where states fade, one half is enough and half the work. Values that are written under keys
-//! which are rounded themselves take both halves too: one rounding of a write is what states bear.
+//! A product of halves has the error of one rounding squared, and costs two or three products. It is taken
+//! where one rounding is not enough:
+//!
+//! * **Feedback that need not fade.** A state that takes part in what is written to it and whose decay
+//!   may be 1 keeps every rounding error of its reads and writes for good, and the errors of all chunks
+//!   add up. Four terms of like size make it: the state that feedback reads, the inverse of its matrix, what
+//!   is solved for, and the values that are written; so all are taken in halves, and written values also
+//!   where outputs read them. Chunks are short there: the errors of a solve grow with its rows.
+//! * **Sums that are amplified** (see [`super::amplify`]), if the compiler made their rows itself: features,
+//!   rotated queries and keys. The rounding of an input is the caller's.
+//! * **States that are mixed** once the tokens are done, as those of a rotation are: an error that is small
+//!   beside one of them need not be small beside the other.
+//! * **Values written under rounded keys**, in every loop: one rounding of a write is what states bear.
 
 use super::Scan;
+use super::amplify::Need;
 use super::history::plain_product;
+use super::value::Form;
 use crate::schedule::draft::Home;
 use egg::Id;
 use sluice_ir::diagnostic::Diagnostic;
 use sluice_ir::kernel::{Arg, Band, Expr, Mma, Place, Start, Stmt, TileId, View};
 use sluice_ir::pointwise::{Binary, Unary};
-use sluice_ir::seq::{Core, Term};
+use sluice_ir::seq::{Core, Root, Seq, Term, core_of};
 
 /// The longest chunk for a loop whose errors add up: those within a chunk's solve grow with its rows.
 const EXACT_CHUNK: usize = 32;
 
-/// Whether every error in the states of a loop stays: they feed back and never fade.
+/// The most feedback rows whose scores are as good as need be when they are rounded once: written values
+/// that replace each other are large beside what is read of them all.
+const EXACT_ROWS: usize = 32;
+
+/// Whether every error in the states of a loop may stay: they feed back, and need not fade.
 pub(super) fn keeps_errors(term: &Term, core: Core) -> bool {
     let feedback = !term.is_zero(core.a) && !term.is_zero(core.p);
-    feedback && term.is_zero(core.g) && term.is_zero(core.w)
+    let stays = |gate: Id| term.is_zero(gate) || term.facts(gate).array().range.hi >= 0.0;
+    feedback && stays(core.g) && stays(core.w)
 }
 
 /// The longest chunk for which a fused scan of the term is accurate, if there is a limit.
@@ -33,15 +48,130 @@ pub fn longest_chunk(term: &Term) -> Option<usize> {
 const PRODUCTS: [(usize, usize); 3] = [(1, 0), (0, 1), (0, 0)];
 
 impl Scan<'_> {
-    /// The halves of a column tile that a loop needs, as operands.
-    pub(super) fn halves(&mut self, core: Core, tile: TileId) -> Vec<TileId> {
-        let rounded = self.packed(tile);
-        self.with_lost(core, tile, rounded)
+    /// Which operands of a product are wanted in halves, the left one and the right one.
+    pub(super) fn wanted(&self, id: Id) -> [bool; 2] {
+        let node = self.term.node(id);
+        let (Seq::Mm([a, b]) | Seq::Mmt([a, b])) = *node else { return [false; 2] };
+        let written = self.term.node(self.base(b));
+        if let (Seq::Hz(_), Some((_, core))) = (written, core_of(written)) {
+            let exact = self.is_exact_loop(core);
+            return [exact && self.size(core.p)[0] > EXACT_ROWS, exact];
+        }
+        match self.needs[usize::from(id)] {
+            Need::None => [false; 2],
+            Need::Rows => {
+                let right =
+                    if matches!(node, Seq::Mmt(_)) { self.is_computed(b) } else { self.rests(b) };
+                [self.is_computed(a), right]
+            }
+            Need::All => [self.has_computed_rows(id); 2],
+        }
     }
 
-    /// A rounded tile with what the rounding lost, if the loop needs it.
-    pub(super) fn with_lost(&mut self, core: Core, exact: TileId, rounded: TileId) -> Vec<TileId> {
-        if keeps_errors(self.term, core) {
+    /// Whether rows are more than inputs that decayed: then their rounding is the compiler's own.
+    fn is_computed(&self, id: Id) -> bool {
+        let id = self.row_factors(self.base(id)).0;
+        match *self.term.node(self.base(id)) {
+            Seq::Live([x]) | Seq::Unary(Unary::Neg, [x]) => self.is_computed(x),
+            Seq::Binary(Binary::Mul, [a, b]) => {
+                let decays =
+                    |x: Id| matches!(self.term.node(self.base(x)), Seq::Unary(Unary::Exp, _));
+                let computed = |x: Id| !decays(x) && self.is_computed(x);
+                !(decays(a) || decays(b)) || computed(a) || computed(b)
+            }
+            _ => !self.is_exact(id),
+        }
+    }
+
+    /// Whether a value is made by products of computed rows, or of states that such rows wrote.
+    fn has_computed_rows(&self, id: Id) -> bool {
+        let node = self.term.node(id);
+        match *node {
+            Seq::Mmt([a, b]) | Seq::Score([_, a, b, _]) => {
+                self.is_computed(a) || self.is_computed(b)
+            }
+            Seq::Mm([a, b]) => {
+                let history = core_of(self.term.node(self.base(b)));
+                let of_state = |core: Core| self.is_computed(a) || self.is_computed(core.c);
+                self.has_computed_rows(a) || history.is_some_and(|(_, core)| of_state(core))
+            }
+            _ if core_of(node).is_some() => false,
+            _ => node.operands().iter().any(|x| self.has_computed_rows(*x)),
+        }
+    }
+
+    /// Whether a node is a state that no chunk changes.
+    fn rests(&self, id: Id) -> bool {
+        let zero = |x: Id| self.term.is_zero(x);
+        core_of(self.term.node(self.base(id))).is_some_and(|(_, core)| {
+            let writes =
+                !zero(core.c) && !zero(core.d) || !zero(core.a) && !(zero(core.p) && zero(core.b));
+            !writes && zero(core.g) && zero(core.w)
+        })
+    }
+
+    /// Whether the products of a loop take both halves of their operands.
+    pub(super) fn is_exact_loop(&self, core: Core) -> bool {
+        let mixed =
+            |root: &Root| self.setting.mixed.contains(&root.name) && self.ends(root.id, core);
+        keeps_errors(self.term, core) || self.term.roots().iter().any(mixed)
+    }
+
+    /// Whether a node is the last state of a loop or some of its columns.
+    fn ends(&self, id: Id, core: Core) -> bool {
+        match self.term.node(id) {
+            Seq::Cols([.., x]) => self.ends(*x, core),
+            node => core_of(node).is_some_and(|(_, c)| c == core),
+        }
+    }
+
+    /// Keeps more than operand precision of what products and loops want in halves.
+    pub(super) fn widen(&mut self) {
+        let mut wide = Vec::new();
+        for id in self.term.ids() {
+            if let (true, [a, b, ..]) = (self.is_product(id), self.term.node(id).operands()) {
+                let operands = [*a, *b].into_iter().zip(self.wanted(id));
+                wide.extend(operands.filter(|(_, wanted)| *wanted).map(|(x, _)| x));
+            }
+        }
+        for (core, _) in self.term.loops() {
+            if self.is_exact_loop(core) {
+                wide.extend([core.p, core.a, core.c, core.d]);
+            }
+            wide.push(core.d);
+        }
+        for id in wide {
+            for x in [id, self.row_factors(id).0] {
+                let x = self.base(x);
+                self.wide[usize::from(x)] |= !self.is_exact(x);
+            }
+        }
+    }
+
+    /// A node as an operand, in halves if they are wanted and its rounding loses something. The node's
+    /// readers were told so by [`Scan::widen`].
+    pub(super) fn halves(
+        &mut self,
+        id: Id,
+        form: Form,
+        wanted: bool,
+    ) -> Result<(View, Vec<TileId>), Diagnostic> {
+        let view = self.view(id, form)?;
+        if !wanted || self.is_exact(id) {
+            return Ok((view, vec![view.tile]));
+        }
+        let exact = self.view(id, form.exact())?;
+        Ok((view, self.with_lost(true, exact.tile, view.tile)))
+    }
+
+    /// A rounded tile with what the rounding lost, if that is wanted.
+    pub(super) fn with_lost(
+        &mut self,
+        wanted: bool,
+        exact: TileId,
+        rounded: TileId,
+    ) -> Vec<TileId> {
+        if wanted && exact != rounded {
             vec![rounded, self.lost(exact, rounded)]
         } else {
             vec![rounded]
@@ -50,6 +180,9 @@ impl Scan<'_> {
 
     /// What a rounded tile lost, itself as an operand.
     pub(super) fn lost(&mut self, exact: TileId, rounded: TileId) -> TileId {
+        if let Some(lost) = self.lost.get(&rounded) {
+            return *lost;
+        }
         let source = &self.draft.tiles[exact.0];
         let (size, columns) = ([source.rows, source.cols], source.place == Place::Columns);
         let home = if columns { Home::Columns } else { Home::Shared { stages: 1 } };
@@ -59,15 +192,19 @@ impl Scan<'_> {
         let expr = Expr::Binary(Binary::Add, Box::new(Expr::Arg(0)), Box::new(minus));
         let args = [exact, rounded].map(|t| Arg { view: self.draft.whole(t), transposed: false });
         self.draft.map(dst, expr, args.to_vec());
+        self.lost.insert(rounded, lost);
         lost
     }
 
-    /// The inverse of a loop's feedback matrix in the halves that the loop needs.
-    pub(super) fn inverse_halves(&mut self, core: Core) -> Result<Vec<TileId>, Diagnostic> {
-        let l: Id = core.l;
+    /// The inverse of a feedback matrix, in halves if they are wanted.
+    pub(super) fn inverse_halves(
+        &mut self,
+        l: Id,
+        wanted: bool,
+    ) -> Result<Vec<TileId>, Diagnostic> {
         let rounded = self.inverse(l)?;
         let exact = self.inverses[&self.base(l)].exact;
-        Ok(self.with_lost(core, exact, rounded))
+        Ok(self.with_lost(wanted, exact, rounded))
     }
 
     /// Appends `last = then(start + left right)` over the products of halves, the largest last.

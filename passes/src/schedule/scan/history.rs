@@ -1,7 +1,6 @@
 //! The loops of a term: states in registers, what they write, and how they are updated.
 
 use super::Scan;
-use super::halves;
 use super::value::Form;
 use crate::schedule::draft::Home;
 use egg::Id;
@@ -119,7 +118,8 @@ impl Scan<'_> {
             if self.term.is_zero(core.b) { None } else { Some(self.view(core.b, Form::Columns)?) };
         let x = self.draft.tile("feedback", size, self.build.compute, Home::Columns);
         let (reader, factors) = self.row_factors(core.p);
-        let p = self.view(reader, Form::SharedOperand)?;
+        let exact = self.is_exact_loop(core);
+        let (p, readers) = self.halves(reader, Form::SharedOperand, exact)?;
         let (dst, h) = (self.draft.whole(x), self.draft.whole(before));
         let then = self.scaled_sum(&factors, start)?;
         let start = match (&then, start) {
@@ -128,14 +128,15 @@ impl Scan<'_> {
         };
         let read = Mma { then, ..plain_product(dst, p, h, start) };
         let state = self.loops[index].1.state;
-        let before = self.with_lost(core, state, before);
-        self.products(&[p.tile], &before, read);
+        let before = self.with_lost(exact, state, before);
+        self.products(&readers, &before, read);
         if self.term.is_zero(core.l) {
             return Ok(x);
         }
-        let inverse = self.inverse_halves(core)?;
+        let inverse = self.inverse_halves(core.l, exact)?;
         let z = self.draft.tile("written", size, self.build.compute, Home::Columns);
-        let right = self.halves(core, x);
+        let rounded = self.packed(x);
+        let right = self.with_lost(exact, x, rounded);
         let (dst, start) = (self.draft.whole(z), Start::Tile(self.draft.whole(x)));
         let band = self.band(core.l);
         self.solve_products(dst, (&inverse, &right), (start, band));
@@ -180,11 +181,11 @@ impl Scan<'_> {
             let written = self.writes(index, core)?;
             self.decay(index, core)?;
             let state = self.loops[index].1.state;
-            for (keys, values) in written {
-                let dst = self.draft.whole(state);
-                let mut write = plain_product(dst, keys, self.draft.whole(values[0]), Start::Dst);
+            for [keys, values] in written {
+                let [dst, a, b] = [state, keys[0], values[0]].map(|t| self.draft.whole(t));
+                let mut write = plain_product(dst, a, b, Start::Dst);
                 write.a.transposed = true;
-                self.products(&[keys.tile], &values, write);
+                self.products(&keys, &values, write);
             }
             self.loops[index].1.updated = true;
         }
@@ -198,8 +199,8 @@ impl Scan<'_> {
         waiting().find(|i| !is_read(&self.loops[*i].0))
     }
 
-    /// Keys and values (in the halves that the loop needs) of the rows that a chunk writes.
-    fn writes(&mut self, index: usize, core: Core) -> Result<Vec<(View, Vec<TileId>)>, Diagnostic> {
+    /// Keys and values of the rows that a chunk writes, in the halves that the loop needs.
+    fn writes(&mut self, index: usize, core: Core) -> Result<Vec<[Vec<TileId>; 2]>, Diagnostic> {
         let mut all = Vec::new();
         let zero = |id| self.term.is_zero(id);
         if !(zero(core.a) || zero(core.p) && zero(core.b)) {
@@ -222,7 +223,8 @@ impl Scan<'_> {
         core: Core,
         keys: Id,
         values: Value,
-    ) -> Result<(View, Vec<TileId>), Diagnostic> {
+    ) -> Result<[Vec<TileId>; 2], Diagnostic> {
+        let exact_loop = self.is_exact_loop(core);
         let (keys, factors) = self.row_factors(keys);
         let values = match values {
             Value::Node(d) if factors.is_empty() && self.is_exact(d) => {
@@ -236,15 +238,11 @@ impl Scan<'_> {
                 let exact = self.scaled(View { blocks: 1, ..exact }, &factors)?;
                 let rounded = self.packed(exact);
                 let keys_are_rounded = !self.is_exact(keys);
-                if keys_are_rounded || halves::keeps_errors(self.term, core) {
-                    vec![rounded, self.lost(exact, rounded)]
-                } else {
-                    vec![rounded]
-                }
+                self.with_lost(keys_are_rounded || exact_loop, exact, rounded)
             }
         };
-        let keys = self.view(keys, Form::SharedOperand)?;
-        Ok((View { blocks: 1, ..keys }, values))
+        let (_, keys) = self.halves(keys, Form::SharedOperand, exact_loop)?;
+        Ok([keys, values])
     }
 
     /// A column tile times factors of its rows.

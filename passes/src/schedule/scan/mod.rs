@@ -6,6 +6,7 @@
 //! in columns, everything else in shared memory; pointwise nodes are fused into the products and
 //! maps that read them.
 
+mod amplify;
 mod axes;
 mod dense;
 mod ends;
@@ -38,19 +39,21 @@ const PART: usize = 128;
 
 /// Lowers a chunked term to its fused scan.
 ///
-/// `term` must have been chunked with `chunk` tokens. Tries three stages of loads, then fewer, until
-/// the tiles fit the target's shared memory.
+/// `term` must have been chunked with `chunk` tokens. The last values of the states named in `mixed`
+/// will be added up with each other, and one may be small beside another. Tries three stages of loads,
+/// then fewer, until the tiles fit the target's shared memory.
 pub fn fused_scan(
     recurrence: &Recurrence,
     term: &Term,
     build: &Build<'_>,
     chunk: usize,
+    mixed: &[String],
 ) -> Result<Checked, Diagnostic> {
     let columns = axes::column_nodes(term);
     let widest = columns.iter().map(|id| term.shape(*id).features).max().unwrap_or(1);
     let parts = if axes::mixes_columns(term, &columns) { 1 } else { widest.div_ceil(PART) };
     for choice in roles::CHOICES {
-        let setting = Setting { chunk, stages: choice.stages, parts };
+        let setting = Setting { chunk, stages: choice.stages, parts, mixed };
         match in_roles(recurrence, term, build, (setting, choice)) {
             Ok(Some(kernel)) => return Ok(kernel),
             Ok(None) => break,
@@ -60,7 +63,7 @@ pub fn fused_scan(
     }
     let mut stages = 3;
     loop {
-        match attempt(recurrence, term, build, Setting { chunk, stages, parts }) {
+        match attempt(recurrence, term, build, Setting { chunk, stages, parts, mixed }) {
             Err(error) if error.code == Code::TooLarge && stages > 1 => stages -= 1,
             result => return result,
         }
@@ -72,17 +75,19 @@ const SHARED_WARPS: usize = 8;
 
 /// Choices of one attempt.
 #[derive(Clone, Copy)]
-struct Setting {
+struct Setting<'a> {
     chunk: usize,
     stages: usize,
     parts: usize,
+    /// States whose last values are mixed.
+    mixed: &'a [String],
 }
 
 fn attempt(
     recurrence: &Recurrence,
     term: &Term,
     build: &Build<'_>,
-    setting: Setting,
+    setting: Setting<'_>,
 ) -> Result<Checked, Diagnostic> {
     let mut scan = Scan::new(recurrence, term, build, setting);
     scan.lower()?;
@@ -96,7 +101,7 @@ fn in_roles(
     recurrence: &Recurrence,
     term: &Term,
     build: &Build<'_>,
-    (setting, choice): (Setting, roles::Choice),
+    (setting, choice): (Setting<'_>, roles::Choice),
 ) -> Result<Option<Checked>, Diagnostic> {
     let mut scan = Scan::new(recurrence, term, build, setting);
     scan.lower()?;
@@ -109,7 +114,7 @@ struct Scan<'a> {
     recurrence: &'a Recurrence,
     term: &'a Term,
     build: &'a Build<'a>,
-    setting: Setting,
+    setting: Setting<'a>,
     /// Element type of matrix operands.
     operand: Dtype,
     draft: Draft,
@@ -119,6 +124,8 @@ struct Scan<'a> {
     uses: Vec<usize>,
     /// Whether some reader of a node wants more than operand precision.
     wide: Vec<bool>,
+    /// What products need because of their readers.
+    needs: Vec<amplify::Need>,
     /// Tiles of nodes by form.
     made: BTreeMap<(Id, Form), TileId>,
     /// Gates bounded below, running sums, inverses: made once for all readers.
@@ -128,6 +135,8 @@ struct Scan<'a> {
     inverses: BTreeMap<Id, product::Inverse>,
     /// Column tiles as matrix operands.
     operands: BTreeMap<TileId, TileId>,
+    /// What operands lost when they were rounded.
+    lost: BTreeMap<TileId, TileId>,
     /// Loops in the order in which their states are updated.
     loops: Vec<(Core, history::Loop)>,
     /// Loops with a dense transition, and powers of transitions by doublings.
@@ -146,7 +155,7 @@ impl<'a> Scan<'a> {
         recurrence: &'a Recurrence,
         term: &'a Term,
         build: &'a Build<'a>,
-        setting: Setting,
+        setting: Setting<'a>,
     ) -> Self {
         let mut columns = vec![false; term.nodes().len()];
         axes::column_nodes(term).into_iter().for_each(|id| columns[usize::from(id)] = true);
@@ -161,12 +170,14 @@ impl<'a> Scan<'a> {
             columns,
             uses,
             wide,
+            needs: amplify::needs(term),
             made: BTreeMap::new(),
             gates: BTreeMap::new(),
             runs: BTreeMap::new(),
             totals: BTreeMap::new(),
             inverses: BTreeMap::new(),
             operands: BTreeMap::new(),
+            lost: BTreeMap::new(),
             loops: Vec::new(),
             dense: Vec::new(),
             powers: BTreeMap::new(),
@@ -175,11 +186,6 @@ impl<'a> Scan<'a> {
             chains: BTreeMap::new(),
             loads: Vec::new(),
         };
-        // Computed values that are written are rounded once, after everything else.
-        for (core, _) in term.loops() {
-            let values = scan.base(core.d);
-            scan.wide[usize::from(values)] |= !scan.is_exact(values);
-        }
         // States that pass from step to step are rounded for their readers only.
         for id in term.ids() {
             let passes = matches!(term.node(id), Seq::Drun(_) | Seq::Dhist(_));
@@ -187,6 +193,7 @@ impl<'a> Scan<'a> {
                 scan.wide[usize::from(id)] = true;
             }
         }
+        scan.widen();
         scan
     }
 

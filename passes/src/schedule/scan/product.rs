@@ -35,6 +35,8 @@ pub(super) struct Inverse {
 pub(super) struct Product {
     a: Operand,
     b: Operand,
+    /// The left and the right operand, each whole or in halves.
+    pub(super) halves: [Vec<TileId>; 2],
     start: Start,
     unit: Unit,
     /// Factors of the left operand's rows, to be applied to the rows of the sum.
@@ -117,10 +119,12 @@ impl Scan<'_> {
         };
         let band = if columns { self.band(a) } else { Band::Full };
         let (a, factors) = if ta { (a, Vec::new()) } else { self.row_factors(a) };
-        let a = Operand { view: self.view(a, left)?, transposed: ta };
-        let b = Operand { view: self.view(b, right)?, transposed: tb };
-        let band = if ta { flipped(band) } else { band };
-        Ok(Product { a, b, start: Start::Zero, unit, factors, band })
+        let wanted = self.wanted(id).map(|wanted| wanted && unit == Unit::Tensor);
+        let (a, first) = self.halves(a, left, wanted[0])?;
+        let (b, second) = self.halves(b, right, wanted[1])?;
+        let (a, b) = (Operand { view: a, transposed: ta }, Operand { view: b, transposed: tb });
+        let (halves, band) = ([first, second], if ta { flipped(band) } else { band });
+        Ok(Product { a, b, halves, start: Start::Zero, unit, factors, band })
     }
 
     /// `(I - L)^-1 b` as `b + N b`: the unit diagonal is never rounded.
@@ -131,12 +135,15 @@ impl Scan<'_> {
         } else {
             (Form::Shared, Form::SharedOperand)
         };
-        let inverse = self.inverse(l)?;
+        let [left, right] = self.wanted(id);
+        let inverse = self.inverse_halves(l, left)?;
         let start = Start::Tile(self.view(b, exact)?);
-        let a = Operand { view: self.seen(l, inverse), transposed: false };
-        let b = Operand { view: self.view(b, operand)?, transposed: false };
+        let a = Operand { view: self.seen(l, inverse[0]), transposed: false };
+        let (b, second) = self.halves(b, operand, right)?;
+        let b = Operand { view: b, transposed: false };
         let band = if columns { self.band(l) } else { Band::Full };
-        Ok(Product { a, b, start, unit: Unit::Tensor, factors: Vec::new(), band })
+        let halves = [inverse, second];
+        Ok(Product { a, b, halves, start, unit: Unit::Tensor, factors: Vec::new(), band })
     }
 
     /// Splits `x` into a value and factors with one number a row.

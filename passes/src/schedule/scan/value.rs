@@ -33,6 +33,11 @@ impl Form {
         matches!(self, Form::SharedOperand | Form::ColumnsOperand)
     }
 
+    /// The same place in full precision.
+    pub(super) fn exact(self) -> Self {
+        Form::new(self.in_columns(), false)
+    }
+
     fn new(columns: bool, operand: bool) -> Self {
         match (columns, operand) {
             (false, false) => Form::Shared,
@@ -191,6 +196,9 @@ impl Scan<'_> {
 
     fn moved(&mut self, id: Id, source: TileId, form: Form) -> Result<TileId, Diagnostic> {
         let from = &self.draft.tiles[source.0];
+        if form == Form::ColumnsOperand && from.shared().is_none() {
+            return Ok(self.packed(source));
+        }
         let dtype = if form.is_operand() { self.operand } else { from.dtype };
         let name = from.name.split('.').next().expect("names are not empty").to_owned();
         let home = if form.in_columns() { Home::Columns } else { Home::Shared { stages: 1 } };
