@@ -69,7 +69,7 @@ impl Scan<'_> {
     }
 
     /// Whether rows are more than inputs that decayed: then their rounding is the compiler's own.
-    fn is_computed(&self, id: Id) -> bool {
+    pub(super) fn is_computed(&self, id: Id) -> bool {
         let id = self.row_factors(self.base(id)).0;
         match *self.term.node(self.base(id)) {
             Seq::Live([x]) | Seq::Unary(Unary::Neg, [x]) => self.is_computed(x),
@@ -139,6 +139,7 @@ impl Scan<'_> {
                 wide.extend([core.p, core.a, core.c, core.d]);
             }
             wide.push(core.d);
+            wide.extend([core.a, core.c].into_iter().filter(|keys| self.is_computed(*keys)));
         }
         for id in wide {
             for x in [id, self.row_factors(id).0] {

@@ -226,6 +226,10 @@ impl Scan<'_> {
     ) -> Result<[Vec<TileId>; 2], Diagnostic> {
         let exact_loop = self.is_exact_loop(core);
         let (keys, factors) = self.row_factors(keys);
+        let keys_are_rounded = !self.is_exact(keys);
+        // Features may all lie just above a power of two, where rounding loses most; what a decay a channel
+        // has spread loses half as much, and there it is the values that take both halves.
+        let features = self.is_computed(keys);
         let values = match values {
             Value::Node(d) if factors.is_empty() && self.is_exact(d) => {
                 vec![self.view(d, Form::ColumnsOperand)?.tile]
@@ -237,11 +241,10 @@ impl Scan<'_> {
                 };
                 let exact = self.scaled(View { blocks: 1, ..exact }, &factors)?;
                 let rounded = self.packed(exact);
-                let keys_are_rounded = !self.is_exact(keys);
-                self.with_lost(keys_are_rounded || exact_loop, exact, rounded)
+                self.with_lost(keys_are_rounded && !features || exact_loop, exact, rounded)
             }
         };
-        let (_, keys) = self.halves(keys, Form::SharedOperand, exact_loop)?;
+        let (_, keys) = self.halves(keys, Form::SharedOperand, exact_loop || features)?;
         Ok([keys, values])
     }
 
