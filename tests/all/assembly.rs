@@ -20,22 +20,25 @@ const MOST_SPILLED: usize = 128;
 /// Scans that spill more at that size, with the most that they may: what their warps hold does not fit
 /// the registers that so many warps leave to a thread.
 const SPILLS: &[(&str, usize)] = &[
-    ("abc_2_scan", 256),
-    ("agalite_2_scan", 576),
-    ("agalite_exact_scan", 3840),
+    ("abc_2_scan", 576),
+    ("agalite_2_scan", 896),
+    ("agalite_exact_scan", 4352),
     ("based_scan", 6528),
+    ("cottention_global_2_scan", 224),
     ("directions_3_scan", 160),
     ("flowformer_2_scan", 1024),
     ("flowformer_4_scan", 160),
+    ("flowformer_global_3_scan", 288),
+    ("flowformer_global_4_scan", 360),
     ("flowformer_global_2_scan", 192),
-    ("gsa_scan", 160),
+    ("gsa_scan", 512),
     ("inline_2_scan", 1408),
     ("kernelized_attention_rpe_scan", 256),
     ("lln_2_scan", 3072),
     ("longvq_2_scan", 1792),
     ("mlstm_2_scan", 512),
     ("momentum_delta_rule_scan", 320),
-    ("nalaformer_1_scan", 6144),
+    ("nalaformer_1_scan", 9088),
     ("nalaformer_2_scan", 1600),
     ("performer_scan", 160),
     ("rala_3_scan", 320),
@@ -44,6 +47,7 @@ const SPILLS: &[(&str, usize)] = &[
     ("retnet_2_scan", 7168),
     ("stabilised_2_scan", 512),
     ("supra_2_scan", 256),
+    ("tideline_2_scan", 384),
 ];
 
 pub(crate) fn trials() -> Vec<Trial> {
