@@ -1,5 +1,5 @@
 # The two commands: `make demo` and `make test`. Each installs what is missing first; so do the others.
-.PHONY: demo test setup bless oracle fuzz clean
+.PHONY: demo test setup bless oracle compare fuzz clean
 
 FLAGS := --locked --workspace
 
@@ -41,6 +41,11 @@ bless: setup
 # The programs of the library against the references of flash-linear-attention; installs torch.
 oracle: setup
 	@scripts/oracle
+
+# Ours and the peers side by side on a GPU; needs a Python with torch, triton, fla-core and mlstm-kernels.
+compare: setup
+	cargo build --locked --bin sluice
+	bench/compare --sluice "$${CARGO_TARGET_DIR:-target}/debug/sluice" $(ARGS)
 
 # Random texts and random programs against the front of the compiler, a minute each.
 fuzz:

@@ -1,20 +1,22 @@
-"""Times what a user would run instead: the Triton kernels of flash-linear-attention, on one GPU.
+"""Times what a user would run instead, on one GPU: the Triton kernels of flash-linear-attention and mlstm_kernels.
 
 One JSON object a program on standard output: median forward time in milliseconds (CUDA events over
-random data, caches cold, by triton's do_bench), eager and replayed from a CUDA graph.
+random data, caches cold, by triton's do_bench), eager and replayed from a CUDA graph. See `bench/compare`.
 
     python3 bench/peers.py --shape 8x4096x16 --width 128 [--only gla,kda]
     python3 bench/peers.py --ceilings
 """
 import argparse
+import importlib
+import importlib.metadata
 import json
-import time
 
 import torch
 import torch.nn.functional as F
 from triton.testing import do_bench, do_bench_cudagraph
 
 DEVICE = "cuda"
+PACKAGES = ("triton", "fla-core", "mlstm_kernels", "flash-qla")
 
 
 def vectors(*shape):
@@ -29,76 +31,66 @@ def log_gates(*shape):
     return F.logsigmoid(torch.randn(*shape, device=DEVICE)) / 16
 
 
-def strengths(*shape):
-    return torch.rand(*shape, device=DEVICE).bfloat16()
+# Inputs that need nothing but their shape; a row is [sequences, tokens, heads, width].
+KINDS = {
+    "vector": lambda row: vectors(*row), "unit": lambda row: units(*row), "bonus": lambda row: vectors(*row[2:]),
+    "gates": lambda row: log_gates(*row), "gate": lambda row: log_gates(*row[:3]),
+    "strength": lambda row: torch.rand(*row[:3], device=DEVICE).bfloat16(),
+}
 
 
-def linear_attention(row, gate):
-    from fla.ops.linear_attn import chunk_linear_attn
-    q, k, v = vectors(*row), vectors(*row), vectors(*row)
-    return lambda: chunk_linear_attn(q, k, v, normalize=False)
-
-
-def retention(row, gate):
-    from fla.ops.retention import chunk_retention
-    q, k, v = vectors(*row), vectors(*row), vectors(*row)
-    return lambda: chunk_retention(q, k, v)
-
-
-def ssd(row, gate):
-    # The scalar-gated kernel, given keys and queries for each head.
-    from fla.ops.simple_gla import chunk_simple_gla
-    q, k, v, g = vectors(*row), vectors(*row), vectors(*row), log_gates(*gate)
-    return lambda: chunk_simple_gla(q, k, v, g)
-
-
-def gla(row, gate):
-    from fla.ops.gla import chunk_gla
-    q, k, v, g = vectors(*row), vectors(*row), vectors(*row), log_gates(*row)
-    return lambda: chunk_gla(q, k, v, g)
-
-
-def rwkv6(row, gate):
-    from fla.ops.rwkv6 import chunk_rwkv6
-    r, k, v, w = vectors(*row), vectors(*row), vectors(*row), log_gates(*row)
-    u = vectors(*row[2:])
-    return lambda: chunk_rwkv6(r, k, v, w, u)
-
-
-def delta_rule(row, gate):
-    from fla.ops.delta_rule import chunk_delta_rule
-    q, k, v, beta = vectors(*row), units(*row), vectors(*row), strengths(*gate)
-    return lambda: chunk_delta_rule(q, k, v, beta)
-
-
-def gated_delta_rule(row, gate):
-    from fla.ops.gated_delta_rule import chunk_gated_delta_rule
-    q, k, v, beta = vectors(*row), units(*row), vectors(*row), strengths(*gate)
-    g = log_gates(*gate)
-    return lambda: chunk_gated_delta_rule(q, k, v, g, beta)
-
-
-def kda(row, gate):
-    from fla.ops.kda import chunk_kda
-    q, k, v, beta = vectors(*row), units(*row), vectors(*row), strengths(*gate)
-    g = log_gates(*row)
-    return lambda: chunk_kda(q, k, v, g, beta)
-
-
-def rwkv7(row, gate):
-    from fla.ops.rwkv7 import chunk_rwkv7
+def rwkv7(row):
     r, k, v, kappa = vectors(*row), vectors(*row), vectors(*row), units(*row)
     a, w = torch.sigmoid(vectors(*row)), log_gates(*row).bfloat16()
-    return lambda: chunk_rwkv7(r, w, k, v, -kappa, kappa * a)
+    return r, w, k, v, -kappa, kappa * a
 
 
-PEERS = [
-    linear_attention, retention, ssd, gla, rwkv6, delta_rule, gated_delta_rule, kda, rwkv7,
-]
+def hgrn(row):
+    # The scan alone: its input is gated before, its output is not.
+    batch, tokens, heads, width = row
+    return vectors(batch, tokens, heads * width), log_gates(batch, tokens, heads * width)
+
+
+def hgrn2(row):
+    # Has no kernel of its own; the keys, what the gates let go, are made before.
+    q, v, g = vectors(*row), vectors(*row), log_gates(*row)
+    return q, (1 - g.exp()).bfloat16(), v, g
+
+
+def gsa(row):
+    g = log_gates(*row[:3], 64)  # slots
+    return vectors(*row), vectors(*row), vectors(*row), (1 - g.exp()).bfloat16(), g
+
+
+def mlstm(row):
+    # Without the output gate. Heads come before tokens here.
+    batch, tokens, heads, width = row
+    q, k, v = (vectors(batch, heads, tokens, width) for _ in "qkv")
+    i, f = (torch.randn(batch, heads, tokens, device=DEVICE) + bias for bias in (0, 3))
+    return q, k, v, i, f
+
+
+# The kernel, its inputs in their order, and what else it is told.
+PEERS = {
+    "linear_attention": ("fla.ops.linear_attn.chunk_linear_attn", "vector vector vector", {"normalize": False}),
+    "retention": ("fla.ops.retention.chunk_retention", "vector vector vector", {}),
+    "simple_gla": ("fla.ops.simple_gla.chunk_simple_gla", "vector vector vector gate", {}),
+    "ssd": ("fla.ops.simple_gla.chunk_simple_gla", "vector vector vector gate", {}),  # given keys a head, and gates
+    "gla": ("fla.ops.gla.chunk_gla", "vector vector vector gates", {}),
+    "delta_rule": ("fla.ops.delta_rule.chunk_delta_rule", "vector unit vector strength", {}),
+    "gated_delta_rule": ("fla.ops.gated_delta_rule.chunk_gated_delta_rule", "vector unit vector gate strength", {}),
+    "kda": ("fla.ops.kda.chunk_kda", "vector unit vector gates strength", {}),
+    "rwkv7": ("fla.ops.rwkv7.chunk_rwkv7", rwkv7, {}),
+    "hgrn": ("fla.ops.hgrn.chunk_hgrn", hgrn, {}),
+    "gsa": ("fla.ops.gsa.chunk_gsa", gsa, {}),
+    "mlstm": ("mlstm_kernels.torch.chunkwise.triton_xl_chunk.mlstm_chunkwise__xl_chunk", mlstm, {}),
+    "hgrn2": ("fla.ops.gla.chunk_gla", hgrn2, {"scale": 1.0}),
+    "rwkv6": ("fla.ops.rwkv6.chunk_rwkv6", "vector vector vector gates bonus", {}),
+}
 
 
 def ceilings():
-    """Bytes a second of a large copy, read and written, and the rate of a large matrix product."""
+    """Rates of a large copy, bytes read and written, and of a large matrix product; and what measured them."""
     source = torch.randint(255, (1 << 31,), dtype=torch.uint8, device=DEVICE)
     target = torch.empty_like(source)
     copy = do_bench(lambda: target.copy_(source), return_mode="median")
@@ -107,27 +99,43 @@ def ceilings():
     return {
         "device": torch.cuda.get_device_name(),
         "torch": torch.__version__,
+        **{d.name: d.version for d in importlib.metadata.distributions() if d.name in PACKAGES},
         "copy_tb_s": 2 * source.numel() / copy / 1e9,
         "matrix_tflop_s": 2 * 8192**3 / product / 1e9,
     }
 
 
-def measure(peer, shape, width):
-    batch, tokens, heads = shape
-    row, gate = (batch, tokens, heads, width), (batch, tokens, heads)
+def times(program, shape, width):
+    name, inputs, options = PEERS[program]
+    module, _, function = name.rpartition(".")
+    kernel = getattr(importlib.import_module(module), function)
+    row = (*shape, width)
+    draw = inputs if callable(inputs) else lambda row: [KINDS[kind](row) for kind in inputs.split()]
     torch.manual_seed(0)
     with torch.no_grad():
-        run = peer(row, gate)
-        start = time.time()
-        run()
-        torch.cuda.synchronize()
-        first = time.time() - start
-        eager = do_bench(run, warmup=50, rep=200, return_mode="median")
+        sets = [draw(row)]
+        eager = do_bench(lambda: kernel(*sets[0], **options), warmup=50, rep=200, return_mode="median")
+        # A graph takes sets of inputs in turn that together do not fit the cache, as ours do.
+        cached = torch.cuda.get_device_properties().L2_cache_size // sum(x.nbytes for x in sets[0])
+        sets += [draw(row) for _ in range(min(63, 2 * cached + 1))]
         try:
-            graph = do_bench_cudagraph(run, rep=200, return_mode="median")
+            graph = do_bench_cudagraph(
+                lambda: [kernel(*one, **options) for one in sets], rep=200, return_mode="median") / len(sets)
         except RuntimeError:
             graph = None  # a kernel that synchronises cannot be captured
-    return {"program": peer.__name__, "eager_ms": eager, "graph_ms": graph, "first_call_s": first}
+    return {"eager_ms": eager, "graph_ms": graph}
+
+
+def measure(program, shape, width):
+    """Times of one peer; or which package is `missing`, or the `error`: one that fails must not hide the others."""
+    try:
+        found = times(program, shape, width)
+    except ModuleNotFoundError as error:
+        found = {"missing": error.name.split(".")[0]}
+    except Exception as error:
+        found = {"error": f"{type(error).__name__}: {error}".splitlines()[0][:200]}
+    torch.cuda.empty_cache()  # whoever is timed next needs the memory
+    return {"program": program, **found}
 
 
 def main():
@@ -138,18 +146,10 @@ def main():
     parser.add_argument("--ceilings", action="store_true", help="measure the machine instead")
     arguments = parser.parse_args()
     if arguments.ceilings:
-        print(json.dumps(ceilings()))
-        return
+        return print(json.dumps(ceilings()))
     shape = [int(n) for n in arguments.shape.split("x")]
-    wanted = arguments.only.split(",") if arguments.only else [p.__name__ for p in PEERS]
-    for peer in PEERS:
-        if peer.__name__ not in wanted:
-            continue
-        try:
-            print(json.dumps(measure(peer, shape, arguments.width)), flush=True)
-        except Exception as error:  # one peer that fails must not hide the others
-            reason = f"{type(error).__name__}: {error}".splitlines()[0][:200]
-            print(json.dumps({"program": peer.__name__, "error": reason}), flush=True)
+    for program in arguments.only.split(",") if arguments.only else PEERS:
+        print(json.dumps(measure(program, shape, arguments.width)), flush=True)
 
 
 if __name__ == "__main__":
