@@ -26,9 +26,9 @@ const SOME: usize = 1_000;
 const SIZE: usize = 16;
 
 pub(crate) fn trials() -> Vec<Trial> {
-    let counts: [(&str, fn(usize) -> Count); 2] =
-        [("parity", parity), ("modulo_three", modulo_three)];
-    let of = |(name, count): (&str, fn(usize) -> Count)| {
+    type Counter = fn(usize) -> Count;
+    let counts: [(&str, Counter); 2] = [("parity", parity), ("modulo_three", modulo_three)];
+    let of = |(name, count): (&str, Counter)| {
         [
             trial(format!("state_tracking::{name}_f32"), move || count(MANY).check(in_f32)),
             trial(format!("state_tracking::{name}_chunks"), move || count(SOME).check(in_chunks)),

@@ -12,6 +12,8 @@
 //!    before it writes the instance.
 //! 5. The tile and its mbarriers have the same number of instances.
 //!
+//! What a role itself writes to shared memory and reads by `wgmma` passes a proxy fence in between.
+//!
 //! Products by warpgroups into columns run on: until `Sync::Products` covers one, nothing may touch its
 //! destination or write its operands.
 
@@ -216,8 +218,20 @@ fn products(kernel: &Kernel, role: &Role) -> Result<(), String> {
     // Twice through the body, so that an iteration is checked against the next.
     let all = role.setup.iter().chain(&role.body).chain(&role.body).chain(&role.finish);
     let mut begun: VecDeque<&Mma> = VecDeque::new();
+    let mut unfenced: BTreeSet<TileId> = BTreeSet::new();
     for stmt in all {
         let fault = |e: &str| Err(format!("`{}`: {e}", kernel.stmt(stmt)));
+        if let Stmt::Mma(m) | Stmt::Begin(m) = stmt
+            && is_proxy(stmt)
+            && [m.a.view.tile, m.b.view.tile].iter().any(|t| unfenced.contains(t))
+        {
+            return fault("it reads what no proxy fence has followed");
+        }
+        if *stmt == Stmt::Sync(Sync::ProxyFence) {
+            unfenced.clear();
+        }
+        let shared = |t: &TileId| kernel.tile(*t).shared().is_some();
+        unfenced.extend(stmt.writes().into_iter().filter(shared));
         match stmt {
             Stmt::Begin(m) => begun.push_back(m),
             Stmt::Mma(m) if begun.front() == Some(&m) => {

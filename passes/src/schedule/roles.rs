@@ -262,10 +262,10 @@ impl Crossing<'_> {
         let mut body = vec![
             Stmt::WaitLoads { pending: ahead - 1 },
             sync(Sync::ProxyFence),
+            // Whoever arrives speaks for all of the loader's threads.
+            sync(Sync::Role),
             sync(Sync::Arrive(self.full)),
             sync(Sync::Free { barrier: self.left, ahead }),
-            // Its own warps, too, have seen that what they wrote there was read.
-            sync(Sync::Role),
         ];
         body.extend(group(ahead));
         [setup, body, vec![Stmt::WaitLoads { pending: 0 }]]
@@ -280,7 +280,7 @@ impl Crossing<'_> {
         let opening = [sync(Sync::Role)];
         let body = order::few_barriers(kernel, &opening, stmts, Sync::Role);
         let body = warpgroup::begun(kernel, body, opening.len(), self.loaded);
-        let body = self.waiting(body, true);
+        let body = self.waiting(warpgroup::fenced(body), true);
         let mut body = self.leaving(kernel, body, self.loaded, self.left);
         body.extend([sync(Sync::ProxyFence), sync(Sync::Arrive(self.made))]);
         body
@@ -289,7 +289,7 @@ impl Crossing<'_> {
     /// The keeper's body.
     fn keeper(&self, kernel: &Kernel, stmts: Vec<Stmt>) -> Vec<Stmt> {
         let body = warpgroup::overlapped(kernel, &stmts, MOST_LIVE);
-        let body = order::around(kernel, body, Sync::Role);
+        let body = warpgroup::fenced(order::around(kernel, body, Sync::Role));
         let body = self.waiting(body, false);
         let body = self.leaving(kernel, body, self.loaded, self.left);
         self.leaving(kernel, body, self.handed, self.taken)

@@ -99,6 +99,27 @@ pub(super) fn swizzle(tile: &mut Tile) {
     }
 }
 
+/// Puts a proxy fence before each barrier behind which a product by warpgroups reads what the role has written
+/// before it.
+pub(super) fn fenced(body: Vec<Stmt>) -> Vec<Stmt> {
+    let reads = |s: &Stmt| match s {
+        Stmt::Mma(m) | Stmt::Begin(m) if m.unit == Unit::Warpgroup => {
+            vec![m.a.view.tile, m.b.view.tile]
+        }
+        _ => vec![],
+    };
+    let mut out = Vec::with_capacity(body.len());
+    for (i, stmt) in body.iter().enumerate() {
+        let read: Vec<TileId> = body[i..].iter().flat_map(reads).collect();
+        let mut written = body[..i].iter().flat_map(Stmt::writes);
+        if *stmt == Stmt::Sync(Sync::Role) && written.any(|t| read.contains(&t)) {
+            out.push(Stmt::Sync(Sync::ProxyFence));
+        }
+        out.push(stmt.clone());
+    }
+    out
+}
+
 /// Starts the product in shared memory at statement `at` and ends it where its value is needed, if all that
 /// it needs are `loaded` tiles and its sums are the only ones that wait in registers.
 pub(super) fn begun(

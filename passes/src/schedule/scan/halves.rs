@@ -105,7 +105,7 @@ impl Scan<'_> {
         let zero = |x: Id| self.term.is_zero(x);
         core_of(self.term.node(self.base(id))).is_some_and(|(_, core)| {
             let writes =
-                !zero(core.c) && !zero(core.d) || !zero(core.a) && !(zero(core.p) && zero(core.b));
+                !(zero(core.c) || zero(core.d)) || !(zero(core.a) || zero(core.p) && zero(core.b));
             !writes && zero(core.g) && zero(core.w)
         })
     }
