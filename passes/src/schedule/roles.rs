@@ -276,13 +276,17 @@ impl Crossing<'_> {
         if stmts.is_empty() {
             return stmts;
         }
-        // What the last iteration left in the maker's own tiles is overwritten.
-        let opening = [sync(Sync::Role)];
-        let body = order::few_barriers(kernel, &opening, stmts, Sync::Role);
-        let body = warpgroup::begun(kernel, body, opening.len(), self.loaded);
+        // Each iteration begins behind the barrier that ends the one before it: what that left in the
+        // maker's own tiles may be overwritten.
+        let before = [sync(Sync::Role)];
+        let mut body = order::few_barriers(kernel, &before, stmts, Sync::Role);
+        body.drain(..before.len());
+        let body = warpgroup::begun(kernel, body, self.loaded);
         let body = self.waiting(warpgroup::fenced(body), true);
         let mut body = self.leaving(kernel, body, self.loaded, self.left);
-        body.extend([sync(Sync::ProxyFence), sync(Sync::Arrive(self.made))]);
+        // Whoever arrives speaks for all of the maker's threads.
+        let done = [Sync::ProxyFence, Sync::Role, Sync::Arrive(self.made)];
+        body.extend(done.map(sync));
         body
     }
 

@@ -120,14 +120,9 @@ pub(super) fn fenced(body: Vec<Stmt>) -> Vec<Stmt> {
     out
 }
 
-/// Starts the product in shared memory at statement `at` and ends it where its value is needed, if all that
-/// it needs are `loaded` tiles and its sums are the only ones that wait in registers.
-pub(super) fn begun(
-    kernel: &Kernel,
-    mut body: Vec<Stmt>,
-    at: usize,
-    loaded: &BTreeSet<TileId>,
-) -> Vec<Stmt> {
+/// Starts the product in shared memory first of all and ends it where its value is needed, if all that it
+/// needs are `loaded` tiles and its sums are the only ones that wait in registers.
+pub(super) fn begun(kernel: &Kernel, mut body: Vec<Stmt>, loaded: &BTreeSet<TileId>) -> Vec<Stmt> {
     let products = body.iter().filter_map(|stmt| match stmt {
         Stmt::Mma(m) if m.unit == Unit::Warpgroup => Some(m),
         _ => None,
@@ -141,7 +136,7 @@ pub(super) fn begun(
         let rest = &body[from..];
         let needed = rest.iter().position(|s| depends(&end, s) || matches!(s, Stmt::Sync(_)));
         body.insert(from + needed.unwrap_or(rest.len()), end);
-        body.insert(at, begin);
+        body.insert(0, begin);
     }
     body
 }
