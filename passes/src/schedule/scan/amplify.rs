@@ -6,6 +6,7 @@
 //! make every row as large as the others. An exponential makes a relative error of its argument's
 //! absolute one. Sums below those take their operands in halves (see [`super::halves`]).
 
+use super::halves::keeps_errors;
 use egg::Id;
 use sluice_ir::pointwise::{Binary, Unary};
 use sluice_ir::seq::{Seq, Term, core_of};
@@ -26,8 +27,9 @@ pub(super) enum Need {
 /// Features of a node that matter: all, or some from a first one on.
 type Columns = Option<(usize, usize)>;
 
-/// For each node what the products at and below it need.
-pub(super) fn needs(term: &Term) -> Vec<Need> {
+/// For each node what the products at and below it need; `rounded`: inputs are rounded when they become
+/// operands.
+pub(super) fn needs(term: &Term, rounded: bool) -> Vec<Need> {
     let mut walk =
         Walk { term, needs: vec![Need::None; term.nodes().len()], seen: BTreeSet::new() };
     for id in term.ids() {
@@ -37,6 +39,12 @@ pub(super) fn needs(term: &Term) -> Vec<Need> {
             Seq::Unary(Unary::Exp | Unary::Expm1, [x]) => walk.absolute(x, Need::Rows),
             _ => {}
         }
+    }
+    // An error of the matrix through which feedback is solved is one of all that it writes.
+    for (core, _) in
+        term.loops().into_iter().filter(|(core, _)| rounded && keeps_errors(term, *core))
+    {
+        walk.absolute(core.l, Need::All);
     }
     walk.needs
 }

@@ -52,10 +52,16 @@ impl Scan<'_> {
     pub(super) fn wanted(&self, id: Id) -> [bool; 2] {
         let node = self.term.node(id);
         let (Seq::Mm([a, b]) | Seq::Mmt([a, b])) = *node else { return [false; 2] };
-        let written = self.term.node(self.base(b));
-        if let (Seq::Hz(_), Some((_, core))) = (written, core_of(written)) {
-            let exact = self.is_exact_loop(core);
-            return [exact && self.size(core.p)[0] > EXACT_ROWS, exact];
+        // Where inputs are rounded too, outputs have one rounding more to bear.
+        let rounded = self.build.dtype != self.operand;
+        let right = self.term.node(self.base(b));
+        let loop_of = core_of(right).map(|(_, core)| core).filter(|c| self.is_exact_loop(*c));
+        match (right, loop_of) {
+            (Seq::Hz(_), Some(core)) => {
+                return [rounded || self.size(core.p)[0] > EXACT_ROWS, true];
+            }
+            (Seq::Hist(_), Some(_)) if rounded => return [true; 2],
+            _ => {}
         }
         match self.needs[usize::from(id)] {
             Need::None => [false; 2],

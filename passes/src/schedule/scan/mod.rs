@@ -170,7 +170,7 @@ impl<'a> Scan<'a> {
             columns,
             uses,
             wide,
-            needs: amplify::needs(term),
+            needs: amplify::needs(term, build.dtype != build.operand()),
             made: BTreeMap::new(),
             gates: BTreeMap::new(),
             runs: BTreeMap::new(),
