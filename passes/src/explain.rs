@@ -3,10 +3,11 @@
 use crate::chunk::{ChunkOptions, with_blocked_outputs};
 use crate::rules::{Law, Rounding};
 use crate::saturate::{ZERO_STEP, saturate};
-use egg::{FlatTerm, Symbol};
+use egg::{Id, Language, Symbol, TreeTerm};
 use sluice_ir::seq::{Core, Seq, Term, core_of};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::rc::Rc;
 
 /// The chain of laws for one result.
 #[derive(Clone, Debug, PartialEq)]
@@ -51,75 +52,144 @@ pub fn explain(term: &Term, chosen: &Term, options: &ChunkOptions) -> Vec<Deriva
     let mut derivations = Vec::new();
     for (from, to) in blocked.roots().iter().zip(chosen.roots()) {
         let (left, right) = (blocked.below(from.id), chosen.below(to.id));
-        let mut explanation = graph.explain_equivalence(&left, &right);
-        let chain = explanation.make_flat_explanation();
-        let mut listed = BTreeSet::new();
+        let proof = graph.explain_equivalence(&left, &right).explanation_trees;
+        let mut walk = Walk::default();
+        walk.proof(&proof);
         let mut steps = Vec::new();
-        for pair in chain.windows(2) {
-            let Some(place) = rewritten(&pair[0], &pair[1]) else { continue };
-            let Some(law) = by_name.get(place.law.as_str()) else {
-                debug_assert_eq!(place.law.as_str(), ZERO_STEP, "every step has a law");
+        for step in walk.found {
+            let Some(law) = by_name.get(step.law.as_str()) else {
+                debug_assert_eq!(step.law.as_str(), ZERO_STEP, "every step has a law");
                 continue;
             };
-            if is_zero(place.before) && is_zero(place.after) {
+            if walk.terms.is_zero(step.before) && walk.terms.is_zero(step.after) {
                 continue;
             }
-            let whole = |t: &FlatTerm<Seq>| t.remove_rewrites().to_string();
-            if listed.insert((place.law, place.forward, whole(place.before), whole(place.after))) {
-                steps.push(DerivationStep {
-                    law: law.name.clone(),
-                    forward: place.forward,
-                    rounding: law.rounding,
-                    reference: law.reference,
-                    before: elided(place.before, DEPTH),
-                    after: elided(place.after, DEPTH),
-                });
-            }
+            steps.push(DerivationStep {
+                law: law.name.clone(),
+                forward: step.forward,
+                rounding: law.rounding,
+                reference: law.reference,
+                before: walk.terms.elided(step.before, DEPTH),
+                after: walk.terms.elided(step.after, DEPTH),
+            });
         }
         derivations.push(Derivation { root: from.name.clone(), steps });
     }
     derivations
 }
 
-/// Where two neighbours of a chain differ.
-struct Rewritten<'a> {
+/// A tree of a proof. A chain of them leads from the last term of each to the first of the next by the
+/// law that the next one names; within a tree, a chain for each operand leads from the first term to the
+/// last.
+type Tree = Rc<TreeTerm<Seq>>;
+
+/// A walk through the steps of a proof in order. Its trees share what they have in common and may be
+/// exponentially larger when they are written out, so each tree is visited once.
+#[derive(Default)]
+struct Walk {
+    terms: Terms,
+    /// The first term of each tree that was met, by the tree's address.
+    first: BTreeMap<*const TreeTerm<Seq>, Id>,
+    /// The last term of each tree that was visited.
+    last: BTreeMap<*const TreeTerm<Seq>, Id>,
+    /// The steps in order, each once.
+    found: Vec<Step>,
+    listed: BTreeSet<Step>,
+}
+
+/// A law takes one sub-term to another.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Step {
     law: Symbol,
     forward: bool,
-    before: &'a FlatTerm<Seq>,
-    after: &'a FlatTerm<Seq>,
+    before: Id,
+    after: Id,
 }
 
-fn rewritten<'a>(before: &'a FlatTerm<Seq>, after: &'a FlatTerm<Seq>) -> Option<Rewritten<'a>> {
-    if let Some(law) = after.forward_rule {
-        return Some(Rewritten { law, forward: true, before, after });
+impl Walk {
+    /// Visits a chain of trees and gives its last term.
+    fn proof(&mut self, chain: &[Tree]) -> Id {
+        let mut last = None;
+        for tree in chain {
+            let rule = tree.forward_rule.map(|law| (law, true));
+            let rule = rule.or(tree.backward_rule.map(|law| (law, false)));
+            if let (Some((law, forward)), Some(before)) = (rule, last) {
+                let step = Step { law, forward, before, after: self.first(tree) };
+                if self.listed.insert(step) {
+                    self.found.push(step);
+                }
+            }
+            last = Some(self.tree(tree));
+        }
+        last.expect("a proof begins with a term")
     }
-    if let Some(law) = after.backward_rule {
-        return Some(Rewritten { law, forward: false, before, after });
+
+    /// Visits the chains of a tree's operands and gives the tree's last term.
+    fn tree(&mut self, tree: &Tree) -> Id {
+        if let Some(last) = self.last.get(&Rc::as_ptr(tree)) {
+            return *last;
+        }
+        let operands = tree.child_proofs.iter().map(|chain| self.proof(chain)).collect();
+        let last = self.terms.add(&tree.node, operands);
+        self.last.insert(Rc::as_ptr(tree), last);
+        last
     }
-    before.children.iter().zip(&after.children).find_map(|(b, a)| rewritten(b, a))
+
+    /// The first term of a tree.
+    fn first(&mut self, tree: &Tree) -> Id {
+        if let Some(first) = self.first.get(&Rc::as_ptr(tree)) {
+            return *first;
+        }
+        let operands = tree.child_proofs.iter().map(|chain| self.first(&chain[0])).collect();
+        let first = self.terms.add(&tree.node, operands);
+        self.first.insert(Rc::as_ptr(tree), first);
+        first
+    }
 }
 
-fn is_zero(term: &FlatTerm<Seq>) -> bool {
-    matches!(term.node, Seq::Zero(_))
+/// Terms that share what is equal: two are equal if their numbers are.
+#[derive(Default)]
+struct Terms {
+    nodes: Vec<Seq>,
+    numbers: BTreeMap<Seq, Id>,
 }
 
-/// The text of a term to some depth, zeros shortened, the operands of a loop with their roles.
-fn elided(term: &FlatTerm<Seq>, depth: usize) -> String {
-    if is_zero(term) {
-        return "0".to_owned();
+impl Terms {
+    fn add(&mut self, node: &Seq, operands: Vec<Id>) -> Id {
+        let mut node = node.clone();
+        node.children_mut().copy_from_slice(&operands);
+        let next = Id::from(self.nodes.len());
+        *self.numbers.entry(node.clone()).or_insert_with(|| {
+            self.nodes.push(node);
+            next
+        })
     }
-    if term.children.is_empty() {
-        return term.node.name();
+
+    fn is_zero(&self, id: Id) -> bool {
+        matches!(self.nodes[usize::from(id)], Seq::Zero(_))
     }
-    if depth == 0 {
-        return "..".to_owned();
+
+    /// The text of a term to some depth, zeros shortened, the operands of a loop with their roles.
+    fn elided(&self, id: Id, depth: usize) -> String {
+        if self.is_zero(id) {
+            return "0".to_owned();
+        }
+        let node = &self.nodes[usize::from(id)];
+        if node.is_leaf() {
+            return node.name();
+        }
+        if depth == 0 {
+            return "..".to_owned();
+        }
+        let operands = node.operands().iter().map(|x| self.elided(*x, depth - 1));
+        let operands: Vec<String> = match core_of(node) {
+            Some(_) => {
+                Core::labelled(operands.zip(node.operands().iter().map(|x| self.is_zero(*x))))
+            }
+            None => operands.collect(),
+        };
+        format!("({} {})", node.name(), operands.join(" "))
     }
-    let operands = term.children.iter().map(|c| elided(c, depth - 1));
-    let operands: Vec<String> = match core_of(&term.node) {
-        Some(_) => Core::labelled(operands.zip(term.children.iter().map(is_zero))),
-        None => operands.collect(),
-    };
-    format!("({} {})", term.node.name(), operands.join(" "))
 }
 
 impl fmt::Display for DerivationStep {
