@@ -123,6 +123,11 @@ impl StageKernels {
         }
     }
 
+    /// Whether whole sequences need not go token by token.
+    pub fn is_scanned(&self) -> bool {
+        self.scan.is_some() || self.elements.is_some()
+    }
+
     /// The kernels for GPUs; a launcher takes the first that is meant for the problem's length.
     pub fn gpu(&self) -> impl Iterator<Item = &Checked> {
         let scan = self.scan.as_ref().map(|scan| &scan.kernel);
@@ -133,8 +138,7 @@ impl StageKernels {
     /// The longest sequences that a launcher leaves to a kernel; none: all that there are.
     pub fn max_tokens(&self, kernel: &Checked) -> Option<usize> {
         let by_token = matches!(kernel.schedule, Schedule::Step | Schedule::Loop);
-        let beside = self.scan.is_some() || self.elements.is_some();
-        (by_token && beside).then_some(STEP_TOKENS)
+        (by_token && self.is_scanned()).then_some(STEP_TOKENS)
     }
 }
 

@@ -1,19 +1,28 @@
 //! What kind of recurrence a program is and which schedules it has, in a line.
 
-use crate::extents::{Extents, uniform};
+use crate::extents::uniform;
+use crate::kernels::{CHUNKS, Plan, StageKernels, plan};
 use serde::Serialize;
-use sluice_ir::diagnostic::Diagnostic;
+use sluice_ir::diagnostic::{Code, Diagnostic};
+use sluice_ir::dtype::Dtype;
 use sluice_ir::seq::{Core, RootKind, Term, core_of};
 use sluice_ir::staged::{Form, Runs, Stage};
 use sluice_ir::step::{Order, Recurrence};
+use sluice_ir::target::Target;
+use sluice_passes::schedule::Build;
 use std::fmt;
 
-/// Size of every open dimension where the user gives none and the answer does not depend on it.
+/// Size of every open dimension where the user gives none.
 pub const NOMINAL_EXTENT: usize = 64;
+
+/// Between stages that run one after another.
+const THEN: &str = ", then ";
 
 /// Kind and status of a program.
 #[derive(Clone, Debug, Serialize)]
 pub struct Summary {
+    /// Size of its open dimensions.
+    pub size: usize,
     /// Its stages, in the order in which they run.
     pub stages: Vec<StageSummary>,
     /// Status of each mode.
@@ -25,7 +34,8 @@ pub struct Summary {
 pub struct StageSummary {
     /// Name.
     pub name: String,
-    /// Decay and feedback of each loop along the sequence, or why there are no chunks.
+    /// Decay and feedback of each loop along the sequence, or why there are no chunks; also why chunks
+    /// have no schedule.
     pub class: String,
     /// Whether it runs at every token or once a sequence, and in which order.
     pub runs: String,
@@ -46,56 +56,86 @@ pub struct Modes {
 }
 
 impl Summary {
-    /// Cuts the recurrence into stages and looks at the loops that they need.
+    /// What a build with vectors in `dtype` for a target makes of a recurrence, with open dimensions of
+    /// [`NOMINAL_EXTENT`] or of the largest half, quarter or eighth of it at which one token fits.
     ///
     /// # Errors
     ///
-    /// Those of [`sluice_passes::stages`].
-    pub fn of(recurrence: &Recurrence) -> Result<Summary, Vec<Diagnostic>> {
-        let extents = uniform(recurrence, NOMINAL_EXTENT);
-        let staged = sluice_passes::stages(recurrence, &extents)?;
-        let stages = staged.stages.iter().map(|stage| StageSummary::of(stage, &extents));
-        let stages: Vec<StageSummary> = stages.collect::<Result<_, _>>()?;
+    /// Those of [`plan`].
+    pub fn of(
+        recurrence: &Recurrence,
+        dtype: Dtype,
+        target: &'static Target,
+    ) -> Result<Summary, Vec<Diagnostic>> {
+        let mut summary = Err(Vec::new());
+        for size in [1, 2, 4, 8].map(|part| NOMINAL_EXTENT / part) {
+            let extents = uniform(recurrence, size);
+            let build = Build { extents: &extents, dtype, compute: Dtype::F32, target };
+            let planned = plan(recurrence, &build, CHUNKS, &mut |_, _| {});
+            summary = planned.map(|plan| Summary::planned(&plan, size));
+            let too_large =
+                |errors: &Vec<Diagnostic>| errors.iter().all(|e| e.code == Code::TooLarge);
+            if !summary.as_ref().is_err_and(too_large) {
+                break;
+            }
+        }
+        summary
+    }
+
+    fn planned(plan: &Plan, size: usize) -> Summary {
+        let both = || plan.staged.stages.iter().zip(&plan.kernels);
         // What runs once a sequence has no tokens to scan.
-        let passing = || staged.stages.iter().filter(|stage| stage.runs == Runs::Tokens);
-        let scanned = passing().filter(|stage| stage.form == Form::Chunks || is_elementwise(stage));
+        let passing = || both().filter(|(stage, _)| stage.runs == Runs::Tokens);
+        let scanned = passing().filter(|(_, kernels)| kernels.is_scanned());
         let scan = match scanned.count() {
             0 => "absent",
             n if n < passing().count() => "partly",
             _ => "ready",
         };
         let modes = Modes { scan: scan.to_owned(), step: "ready".to_owned(), backward: "absent" };
-        Ok(Summary { stages, modes })
+        let stages = both().map(|(stage, kernels)| StageSummary::of(stage, kernels)).collect();
+        Summary { size, stages, modes }
     }
 
     /// What is known of a program that is refused.
     pub fn refused(errors: &[Diagnostic]) -> Summary {
         let code = errors.first().map_or(String::new(), |e| format!("refused, {}", e.code));
         let modes = Modes { scan: code.clone(), step: code, backward: "absent" };
-        Summary { stages: Vec::new(), modes }
+        Summary { size: NOMINAL_EXTENT, stages: Vec::new(), modes }
     }
 }
 
 impl StageSummary {
-    fn of(stage: &Stage, extents: &Extents) -> Result<StageSummary, Vec<Diagnostic>> {
-        let chunks = stage.form == Form::Chunks;
-        let term = chunks.then(|| sluice_passes::lift(&stage.recurrence, extents)).transpose()?;
-        Ok(StageSummary {
+    fn of(stage: &Stage, kernels: &StageKernels) -> StageSummary {
+        StageSummary {
             name: stage.recurrence.name.clone(),
-            class: class(stage, term.as_ref()),
+            class: kernels.describe(stage),
             runs: runs(stage),
-            kernels: match chunks {
-                true => &["step", "scan"],
-                false if is_elementwise(stage) => &["step", "elements"],
-                false => &["loop"],
+            kernels: match (&kernels.scan, &kernels.elements) {
+                (Some(_), _) => &["step", "scan"],
+                (None, Some(_)) => &["step", "elements"],
+                (None, None) => &["loop"],
             },
-        })
+        }
     }
 }
 
-/// Whether a stage is made of scans of elements.
-fn is_elementwise(stage: &Stage) -> bool {
-    stage.runs == Runs::Tokens && sluice_passes::elements(&stage.recurrence).is_ok()
+/// The class of each stage of a recurrence, in the order in which they run. Whether there is a schedule
+/// for it depends on sizes and on a target.
+///
+/// # Errors
+///
+/// Those of [`sluice_passes::stages`].
+pub fn stage_classes(recurrence: &Recurrence) -> Result<String, Vec<Diagnostic>> {
+    let extents = uniform(recurrence, NOMINAL_EXTENT);
+    let staged = sluice_passes::stages(recurrence, &extents)?;
+    let classes = staged.stages.iter().map(|stage| {
+        let chunks = stage.form == Form::Chunks;
+        let term = chunks.then(|| sluice_passes::lift(&stage.recurrence, &extents)).transpose()?;
+        Ok(class(stage, term.as_ref()))
+    });
+    let classes: Vec<String> = classes.collect::<Result<_, Vec<_>>>()?;
+    Ok(classes.join(THEN))
 }
 
 /// How often and in which order a stage runs.
@@ -161,8 +201,11 @@ fn describe(term: &Term, core: &Core, transposed: bool) -> String {
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Modes { scan, step, backward } = &self.modes;
-        let stages = self.stages.iter().map(|stage| stage.class.as_str());
-        write!(f, "{}; ", stages.collect::<Vec<_>>().join(", then "))?;
+        if self.size != NOMINAL_EXTENT {
+            write!(f, "with sizes of {}: ", self.size)?;
+        }
+        let stages: Vec<&str> = self.stages.iter().map(|stage| stage.class.as_str()).collect();
+        write!(f, "{}; ", stages.join(THEN))?;
         write!(f, "scan {scan}, step {step}, backward {backward}")
     }
 }

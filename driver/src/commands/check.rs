@@ -3,7 +3,7 @@
 use super::Failure;
 use sluice::program::recurrences;
 use sluice::source::Source;
-use sluice::summary::Summary;
+use sluice::summary::stage_classes;
 use std::io::Write;
 
 /// Parses, types and classifies every recurrence of a file.
@@ -18,18 +18,18 @@ pub(super) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<(), Fail
     let source = Source::find(&arguments.program)?;
     let failure = |errors| Failure::User(errors, Some(source.clone()));
     let all = recurrences(&source.text).map_err(failure)?;
-    let (mut summaries, mut refusals) = (Vec::new(), Vec::new());
+    let (mut classified, mut refusals) = (Vec::new(), Vec::new());
     for recurrence in &all {
-        match Summary::of(recurrence) {
-            Ok(summary) => summaries.push((&recurrence.name, summary)),
+        match stage_classes(recurrence) {
+            Ok(classes) => classified.push((&recurrence.name, classes)),
             Err(errors) => refusals.extend(errors),
         }
     }
     if !refusals.is_empty() {
         return Err(failure(refusals));
     }
-    for (name, summary) in summaries {
-        writeln!(out, "{name}: {summary}")?;
+    for (name, classes) in classified {
+        writeln!(out, "{name}: {classes}")?;
     }
     Ok(())
 }
