@@ -2,7 +2,7 @@
 
 use crate::kernels::step_loop;
 #[cfg(feature = "cuda")]
-use sluice_ir::artifact::{StageInfo, Variant};
+use sluice_ir::artifact::{SEGMENTS, StageInfo, Variant};
 use sluice_ir::diagnostic::{Code, Diagnostic};
 use sluice_ir::dtype::Dtype;
 use sluice_ir::kernel::Checked;
@@ -190,7 +190,10 @@ pub fn on_device(recurrence: &Recurrence, build: &Build<'_>) -> Result<OnDevice,
         _ => format!("{} {}", stage.name, variant.schedule),
     };
     let variants = stages.iter().flat_map(|s| s.variants.iter().map(move |v| (label(s, v), v)));
-    let each = variants.map(|(label, v)| (label, run(Some(v.entry.clone())))).collect();
+    let segments = stages.iter().any(|stage| stage.segments.is_some());
+    let named = |name: &str| run(Some(name.to_owned()));
+    let each = variants.map(|(label, v)| (label, named(&v.entry)));
+    let each = each.chain(segments.then(|| (SEGMENTS.to_owned(), named(SEGMENTS)))).collect();
     Ok(OnDevice { chosen: run(None), each, scans })
 }
 

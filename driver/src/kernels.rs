@@ -33,6 +33,12 @@ pub fn chunk_lengths(wanted: Option<usize>) -> Result<&'static [usize], Diagnost
     Ok(&CHUNKS[place..=place])
 }
 
+/// Tokens of the shortest segments, which are whole chunks of all lengths.
+pub const SEGMENT: usize = 64;
+
+/// Tokens one after another that take as long as the launches that segments need beside their scans.
+pub const JOINING_TOKENS: usize = 512;
+
 /// Sequences of at most this many tokens, the shortest chunk, are left to the step schedule.
 const STEP_TOKENS: usize = 16;
 
@@ -71,6 +77,8 @@ pub struct StageKernels {
     pub fallback: Option<Diagnostic>,
     /// Element by element, if no state mixes its elements.
     pub elements: Option<ElementScan>,
+    /// On segments side by side, if there is a scan.
+    pub segments: Option<OnSegments>,
     /// Token by token, on a GPU.
     pub step: Checked,
     /// Token by token on a CPU, with every array in f32.
@@ -84,6 +92,15 @@ pub struct Scan {
     pub chunked: Chunked,
     /// The kernel.
     pub kernel: Checked,
+}
+
+/// A stage on segments of its sequences.
+#[derive(Clone, Debug)]
+pub struct OnSegments {
+    /// What takes its place, with segments of the shortest length.
+    pub stages: Vec<Stage>,
+    /// One a stage; the last is the stage's own scan.
+    pub kernels: Vec<Checked>,
 }
 
 /// A stage whose states are scanned element by element.
@@ -128,11 +145,17 @@ impl StageKernels {
         self.scan.is_some() || self.elements.is_some()
     }
 
-    /// The kernels for GPUs; a launcher takes the first that is meant for the problem's length.
+    /// The kernels for GPUs on whole sequences; a launcher takes the first that is meant for the problem's
+    /// length.
     pub fn gpu(&self) -> impl Iterator<Item = &Checked> {
         let scan = self.scan.as_ref().map(|scan| &scan.kernel);
         let elements = self.elements.as_ref().map(|elements| &elements.kernel);
         [&self.step].into_iter().chain(scan).chain(elements)
+    }
+
+    /// The kernels that only segments need.
+    pub fn joining(&self) -> impl Iterator<Item = &Checked> {
+        self.segments.iter().flat_map(|cut| &cut.kernels[..cut.kernels.len() - 1])
     }
 
     /// The longest sequences that a launcher leaves to a kernel; none: all that there are.
@@ -145,7 +168,7 @@ impl StageKernels {
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for stage in &self.kernels {
-            for kernel in stage.gpu().chain([&stage.cpu]) {
+            for kernel in stage.gpu().chain(stage.joining()).chain([&stage.cpu]) {
                 writeln!(f, "{}", **kernel)?;
             }
         }
@@ -184,23 +207,67 @@ pub fn plan(
         }
         staged = next;
     };
-    let kernels = staged.stages.iter().zip(scans).map(|(stage, scan)| {
+    let mut kernels = Vec::with_capacity(scans.len());
+    for (index, (stage, scan)) in staged.stages.iter().zip(scans).enumerate() {
         let (term, scan) = scan.unzip();
         let (scan, fallback) = match scan {
             Some(Ok(scan)) => (Some(scan), None),
             Some(Err(refusal)) => (None, Some(refusal)),
             None => (None, None),
         };
-        let elements = element_scan(stage, build)?;
-        let step = match scan.is_some() || elements.is_some() {
-            true => schedule::step_or_loop(&stage.recurrence, build, true)?,
-            false => schedule::loop_ahead(&stage.recurrence, build)?,
+        let segments = match &scan {
+            Some(scan) => on_segments(&staged, index, scan, build, chunks)?,
+            None => None,
         };
-        let cpu = step_loop(&stage.recurrence, build, Dtype::F32)?;
-        Ok(StageKernels { term, scan, fallback, elements, step, cpu })
-    });
-    let kernels = kernels.collect::<Result<_, Diagnostic>>().map_err(|e| vec![e])?;
+        let made = || {
+            let elements = element_scan(stage, build)?;
+            let step = match scan.is_some() || elements.is_some() {
+                true => schedule::step_or_loop(&stage.recurrence, build, true)?,
+                false => schedule::loop_ahead(&stage.recurrence, build)?,
+            };
+            let cpu = step_loop(&stage.recurrence, build, Dtype::F32)?;
+            Ok(StageKernels { term, scan, fallback, elements, segments, step, cpu })
+        };
+        kernels.push(made().map_err(|e: Diagnostic| vec![e])?);
+    }
     Ok(Plan { staged, kernels })
+}
+
+/// The kernels of a stage that has a scan on segments, if there is a schedule for each of them.
+fn on_segments(
+    staged: &Staged,
+    stage: usize,
+    whole: &Scan,
+    build: &Build<'_>,
+    chunks: &[usize],
+) -> Result<Option<OnSegments>, Vec<Diagnostic>> {
+    let Some(stages) = sluice_passes::segments(staged, stage, SEGMENT) else { return Ok(None) };
+    let mixed = staged.mixed(&staged.stages[stage]);
+    let mut kernels = Vec::with_capacity(stages.len());
+    for part in &stages[..stages.len() - 1] {
+        let recurrence = &part.recurrence;
+        let kernel = match part.form {
+            Form::Chunks => {
+                let term = sluice_passes::lift(recurrence, build.extents)?;
+                scan(recurrence, (&term, &mixed), build, chunks, &mut |_| {}).map(|s| s.kernel)
+            }
+            Form::Steps { .. } => joint(part, build).map_err(|e| vec![e]),
+        };
+        match kernel {
+            Ok(kernel) => kernels.push(kernel),
+            Err(errors) => return refusal(errors).map(|_| None),
+        }
+    }
+    kernels.push(whole.kernel.clone());
+    Ok(Some(OnSegments { stages, kernels }))
+}
+
+/// The kernel that takes segments for tokens.
+fn joint(stage: &Stage, build: &Build<'_>) -> Result<Checked, Diagnostic> {
+    match element_scan(stage, build)? {
+        Some(scan) => Ok(scan.kernel),
+        None => schedule::loop_ahead(&stage.recurrence, build),
+    }
 }
 
 /// The scan of each element of a stage that has no chunks and passes over tokens, if there is one that

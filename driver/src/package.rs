@@ -1,16 +1,16 @@
 //! From kernels to the files of a build.
 
 use crate::files::Files;
-use crate::kernels::Plan;
+use crate::kernels::{JOINING_TOKENS, OnSegments, Plan, SEGMENT};
 use crate::{Observer, Scheduled};
 use sluice_ir::artifact::{
-    ArrayInfo, ArrayRole, MANIFEST_VERSION, Manifest, ParamInfo, ParamRole, Per, StageInfo,
-    StateInfo, Variant,
+    ArrayInfo, ArrayRole, MANIFEST_VERSION, Manifest, ParamInfo, ParamRole, Per, Segmented,
+    StageInfo, StateInfo, Variant,
 };
 use sluice_ir::diagnostic::Diagnostic;
 use sluice_ir::dtype::Dtype;
 use sluice_ir::kernel::Checked;
-use sluice_ir::staged::{Stage, StateLink};
+use sluice_ir::staged::{Runs, Stage, StateLink};
 use sluice_ir::step::{DimId, Rate, Sharing, State};
 use sluice_ir::target::Target;
 use std::path::Path;
@@ -48,7 +48,16 @@ pub fn package(
             let most = kernels.max_tokens(kernel);
             variants.extend(variant(kernel, most, target, ptxas, &mut files, seen)?);
         }
-        stages.push(stage_info(stage, kernels.describe(stage), variants));
+        let mut segments = None;
+        if let Some(cut) = &kernels.segments {
+            let mut joining = Vec::new();
+            for kernel in kernels.joining() {
+                joining.extend(variant(kernel, None, target, ptxas, &mut files, seen)?);
+            }
+            segments = segmented(cut, joining, &variants);
+        }
+        let info = stage_info(stage, kernels.describe(stage), variants);
+        stages.push(StageInfo { segments, ..info });
     }
     let manifest = Manifest {
         manifest_version: MANIFEST_VERSION,
@@ -77,7 +86,26 @@ fn stage_info(stage: &Stage, class: String, variants: Vec<Variant>) -> StageInfo
         class,
         states: states.map(state).collect(),
         variants,
+        segments: None,
     }
+}
+
+/// How a stage runs on segments: the variants of its own, and the one of whole sequences for the last.
+fn segmented(cut: &OnSegments, joining: Vec<Variant>, whole: &[Variant]) -> Option<Segmented> {
+    let last = cut.kernels.last()?;
+    let completion = whole.iter().find(|variant| variant.entry == last.name)?;
+    let variants = joining.into_iter().chain([completion.clone()]);
+    let stages = cut
+        .stages
+        .iter()
+        .zip(variants)
+        .map(|(stage, variant)| stage_info(stage, stage.runs.to_string(), vec![variant]));
+    Some(Segmented {
+        multiple: SEGMENT,
+        blocks: last.parts,
+        overhead: JOINING_TOKENS,
+        stages: stages.collect(),
+    })
 }
 
 /// The arrays of the caller, then those that pass from stage to stage.
@@ -113,12 +141,19 @@ fn arrays(scheduled: &Scheduled, dtype: Dtype) -> Vec<ArrayInfo> {
         doc: state.doc.clone(),
     });
     let mut arrays: Vec<ArrayInfo> = inputs.chain(outputs).chain(states).collect();
-    for (stage, kernels) in plan.staged.stages.iter().zip(&plan.kernels) {
-        for param in kernels.step.params.iter().map(ParamInfo::from) {
-            let (name, per) = match param.kind {
-                ParamRole::TokenOut => (Some(param.name.clone()), Per::Token),
-                ParamRole::StateOut => (kept(stage, &param.name), Per::Sequence),
-                ParamRole::TokenIn | ParamRole::ModelIn | ParamRole::StateIn => continue,
+    let whole = plan.staged.stages.iter().zip(plan.kernels.iter().map(|kernels| &kernels.step));
+    let cut = plan.kernels.iter().filter_map(|kernels| kernels.segments.as_ref());
+    let cut = cut.flat_map(|cut| cut.stages.iter().zip(&cut.kernels));
+    for (stage, kernel) in whole.chain(cut) {
+        for param in kernel.params.iter().map(ParamInfo::from) {
+            let (name, per) = match (param.kind, stage.runs) {
+                (ParamRole::TokenOut, Runs::Joints(_)) => (Some(param.name.clone()), Per::Segment),
+                (ParamRole::TokenOut, _) => (Some(param.name.clone()), Per::Token),
+                (ParamRole::StateOut, Runs::Segments(_)) => {
+                    (kept(stage, &param.name), Per::Segment)
+                }
+                (ParamRole::StateOut, _) => (kept(stage, &param.name), Per::Sequence),
+                (ParamRole::TokenIn | ParamRole::ModelIn | ParamRole::StateIn, _) => continue,
             };
             let Some(name) = name.filter(|name| arrays.iter().all(|a| a.name != *name)) else {
                 continue;

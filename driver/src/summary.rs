@@ -144,8 +144,8 @@ pub fn runs(stage: &Stage) -> String {
     let order = recurrence.states.first().map_or(Order::Forward, |state| state.order);
     let order = order.with(|dim| recurrence.dims[dim.0].name.as_str());
     match (stage.runs, order) {
-        (Runs::Once, _) | (Runs::Tokens, Order::Forward) => stage.runs.to_string(),
-        (Runs::Tokens, order) => format!("{}, {order}", stage.runs),
+        (Runs::Once, _) | (_, Order::Forward) => stage.runs.to_string(),
+        (_, order) => format!("{}, {order}", stage.runs),
     }
 }
 

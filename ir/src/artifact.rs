@@ -2,12 +2,16 @@
 
 use crate::dtype::Dtype;
 use crate::kernel::Order;
+use crate::problem::Problem;
 use crate::staged::{Runs, StateLink};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// Version of the manifest's layout; a launcher refuses others.
-pub const MANIFEST_VERSION: u32 = 2;
+pub const MANIFEST_VERSION: u32 = 3;
+
+/// What a launcher is asked for to run segments wherever a stage has them.
+pub const SEGMENTS: &str = "segments";
 
 /// Everything that a launcher must know about the kernels of one program.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -71,6 +75,8 @@ pub enum Per {
     Model,
     /// `[sequences, heads, dims..]`
     Sequence,
+    /// `[segments, heads, dims..]`
+    Segment,
 }
 
 /// One pass over the tokens.
@@ -86,6 +92,54 @@ pub struct StageInfo {
     pub states: Vec<StateInfo>,
     /// Kernels that compute the same function; a launcher takes the first that allows the shape.
     pub variants: Vec<Variant>,
+    /// What runs instead where sequences and heads are too few for the processors.
+    #[serde(default)]
+    pub segments: Option<Segmented>,
+}
+
+/// How a stage runs on segments of its sequences side by side: stages that compute the same function.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Segmented {
+    /// Tokens of a segment are a multiple of this.
+    pub multiple: usize,
+    /// Blocks of the grid that a segment takes for each head.
+    pub blocks: usize,
+    /// How many tokens one after another take as long as what joins the segments.
+    pub overhead: usize,
+    /// What runs, one after another, with segments of `multiple` tokens; a launcher puts the number that
+    /// [`Segmented::tokens`] finds in their `runs`.
+    pub stages: Vec<StageInfo>,
+}
+
+impl Segmented {
+    /// Tokens of the shortest segments that run on `processors` all at once: the smallest multiple for
+    /// which segments of all sequences, heads and blocks are no more than the processors, but no longer than
+    /// the longest sequence.
+    pub fn tokens(&self, problem: &Problem, processors: usize) -> usize {
+        let blocks = |tokens: usize| {
+            let segments = Runs::Segments(tokens).problem(problem).sequences();
+            segments * problem.heads * self.blocks
+        };
+        let longest = problem.longest().div_ceil(self.multiple).max(1);
+        // Longer segments are never more.
+        let (mut least, mut most) = (1, longest);
+        while least < most {
+            let middle = usize::midpoint(least, most);
+            if blocks(middle * self.multiple) <= processors {
+                most = middle;
+            } else {
+                least = middle + 1;
+            }
+        }
+        least * self.multiple
+    }
+
+    /// The same, if segments are faster than whole sequences: they pass over their tokens twice, for
+    /// their summaries and for their outputs.
+    pub fn chosen(&self, problem: &Problem, processors: usize) -> Option<usize> {
+        let tokens = self.tokens(problem, processors);
+        (2 * tokens + self.overhead < problem.longest()).then_some(tokens)
+    }
 }
 
 /// A state of a stage.
@@ -166,4 +220,48 @@ pub enum ParamRole {
     StateIn,
     /// `[sequences, heads, dims..]`, written; null if not wanted.
     StateOut,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cut(blocks: usize) -> Segmented {
+        Segmented { multiple: 64, blocks, overhead: 512, stages: vec![] }
+    }
+
+    fn problem(cu_seqlens: &[usize], heads: usize) -> Problem {
+        Problem { cu_seqlens: cu_seqlens.to_vec(), ..Problem::dense(&[], 0, 0, heads) }
+    }
+
+    #[test]
+    fn segments_are_the_shortest_that_all_run_at_once() {
+        let long = problem(&[0, 16384], 4);
+        assert_eq!(cut(1).tokens(&long, 132), 512);
+        // 4 heads, 2 blocks and 16 segments; with 17 there would be 136 blocks.
+        assert_eq!(cut(2).tokens(&long, 132), 1024);
+        assert_eq!(cut(1).tokens(&long, 1 << 20), 64);
+        assert_eq!(cut(1).tokens(&long, 3), 16384);
+        // 1, 0, 25 and 1 segments; with 64 tokens the long sequence alone would have 50.
+        let ragged = problem(&[0, 100, 100, 3300, 3364], 1);
+        assert_eq!(cut(1).tokens(&ragged, 32), 128);
+        let pieces = Runs::Segments(128).problem(&ragged);
+        assert!(pieces.sequences() <= 32 && pieces.longest() == 128);
+        assert_eq!(pieces.cu_seqlens[..4], [0, 100, 228, 356]);
+        assert_eq!(pieces.tokens(), 3364);
+        assert_eq!(Runs::Joints(128).problem(&ragged).cu_seqlens, [0, 1, 1, 26, 27]);
+        assert_eq!(cut(1).tokens(&problem(&[0, 0], 1), 132), 64);
+    }
+
+    #[test]
+    fn whole_sequences_stay_whole_where_segments_would_not_be_faster() {
+        let chosen = |tokens: usize, heads| cut(1).chosen(&problem(&[0, tokens], heads), 132);
+        assert_eq!(chosen(16384, 4), Some(512));
+        assert_eq!(chosen(1024, 4), Some(64));
+        assert_eq!(chosen(640, 4), None);
+        assert_eq!(chosen(1 << 20, 128), None);
+        // Halves are as long as the whole, one after the other.
+        assert_eq!(chosen(16384, 64), None);
+        assert_eq!(chosen(16384, 44), Some(5504));
+    }
 }

@@ -287,6 +287,7 @@ mod tests {
                 state("t", Origin::Declared, None),
             ],
             variants: vec![],
+            segments: None,
         };
         let array = |name: &str, role| ArrayInfo {
             name: named(name),

@@ -27,4 +27,4 @@ pub use elements::{elements, explain_elements};
 pub use explain::{Derivation, DerivationStep, explain};
 pub use lift::lift;
 pub use saturate::{Saturation, Stop};
-pub use stages::{stages, stages_apart};
+pub use stages::{segments, stages, stages_apart};

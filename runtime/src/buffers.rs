@@ -1,7 +1,7 @@
 //! Arrays in device memory as the arguments of entry points.
 
 use crate::device::{Device, failed};
-use crate::program::Loaded;
+use crate::program::{Launch, Loaded};
 use cudarc::driver::{CudaSlice, DriverError, LaunchConfig, PushKernelArg};
 use sluice_ir::artifact::ParamInfo;
 use sluice_ir::binding::{self, Place};
@@ -24,7 +24,7 @@ impl Buffers {
     /// becomes NaN. `stages` holds the variant chosen for each stage.
     pub(crate) fn upload(
         device: &Device,
-        stages: &[&Loaded],
+        stages: &[Launch<'_>],
         problem: &Problem,
         arrays: &Arrays,
     ) -> Result<Self, Diagnostic> {
@@ -32,8 +32,8 @@ impl Buffers {
             Self { arrays: BTreeMap::new(), made: BTreeMap::new(), problems: Vec::new() };
         for stage in stages {
             let seen = stage.runs.problem(problem);
-            binding::check_launch(&seen, stage.variant.order)?;
-            for (param, place) in &stage.params {
+            binding::check_launch(&seen, stage.loaded.variant.order)?;
+            for (param, place) in &stage.loaded.params {
                 check_alignment(param, &seen)?;
                 if buffers.arrays.contains_key(place) || *place == Place::Absent {
                     continue;
@@ -82,9 +82,9 @@ impl Buffers {
     }
 
     /// Queues one launch of each stage.
-    pub(crate) fn launch(&self, device: &Device, stages: &[&Loaded]) -> Result<(), DriverError> {
+    pub(crate) fn launch(&self, device: &Device, stages: &[Launch<'_>]) -> Result<(), DriverError> {
         stages.iter().zip(&self.problems).try_for_each(|(stage, (problem, offsets))| {
-            self.launch_stage(device, stage, problem, offsets)
+            self.launch_stage(device, stage.loaded, problem, offsets)
         })
     }
 

@@ -69,6 +69,12 @@ impl Device {
             as usize)
     }
 
+    /// How many blocks of a grid that fill a processor run at once.
+    pub(crate) fn processors(&self) -> Result<usize, Diagnostic> {
+        let count = self.context.attribute(Attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT);
+        Ok(count.map_err(|e| failed("count the processors", e))?.max(1).cast_unsigned() as usize)
+    }
+
     /// Bytes of free memory.
     pub(crate) fn free_bytes(&self) -> Result<usize, Diagnostic> {
         Ok(self.context.mem_get_info().map_err(|e| failed("ask for free memory", e))?.0)

@@ -5,7 +5,9 @@ use crate::device::{Device, failed};
 use cudarc::driver::CudaFunction;
 use cudarc::driver::sys::CUfunction_attribute_enum as Attribute;
 use cudarc::nvrtc::Ptx;
-use sluice_ir::artifact::{ArrayRole, MANIFEST_VERSION, Manifest, ParamInfo, StageInfo, Variant};
+use sluice_ir::artifact::{
+    ArrayRole, MANIFEST_VERSION, Manifest, ParamInfo, SEGMENTS, Segmented, StageInfo, Variant,
+};
 use sluice_ir::binding::Place;
 use sluice_ir::diagnostic::{Code, Diagnostic};
 use sluice_ir::problem::{Arrays, Problem};
@@ -21,18 +23,32 @@ const MANIFEST: &str = "manifest.json";
 pub struct Program {
     pub(crate) device: Device,
     manifest: Manifest,
-    /// The loaded variants of each stage.
-    stages: Vec<Vec<Loaded>>,
+    stages: Vec<LoadedStage>,
+}
+
+/// A stage whose kernels are loaded.
+#[derive(Debug)]
+struct LoadedStage {
+    variants: Vec<Loaded>,
+    /// What runs on segments, one variant each.
+    segments: Option<(Segmented, Vec<Loaded>)>,
 }
 
 /// A variant of a stage with its code on the device.
 #[derive(Debug)]
 pub(crate) struct Loaded {
     pub(crate) variant: Variant,
-    pub(crate) runs: Runs,
+    runs: Runs,
     /// The parameters under the names of their arrays, and where those are.
     pub(crate) params: Vec<(ParamInfo, Place)>,
     pub(crate) function: CudaFunction,
+}
+
+/// A variant and over what it is to run.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Launch<'a> {
+    pub(crate) loaded: &'a Loaded,
+    pub(crate) runs: Runs,
 }
 
 impl Program {
@@ -47,18 +63,7 @@ impl Program {
         let manifest = read_manifest(&folder.join(MANIFEST))?;
         let mut stages = Vec::with_capacity(manifest.stages.len());
         for stage in &manifest.stages {
-            let mut variants = Vec::new();
-            for variant in &stage.variants {
-                if let Some(function) = load_variant(device, folder, variant)? {
-                    let params = variant.params.iter().map(|p| bound(&manifest, stage, p));
-                    variants.push(Loaded {
-                        variant: variant.clone(),
-                        runs: stage.runs,
-                        params: params.collect(),
-                        function,
-                    });
-                }
-            }
+            let variants = load_stage(device, folder, &manifest, stage)?;
             if variants.is_empty() {
                 let targets: Vec<_> = stage.variants.iter().map(|v| v.target.as_str()).collect();
                 let message = format!(
@@ -70,7 +75,16 @@ impl Program {
                 return Err(Diagnostic::new(Code::NoDevice, message)
                     .with_help("build it with `--target` for this GPU"));
             }
-            stages.push(variants);
+            let mut segments = None;
+            if let Some(segmented) = &stage.segments {
+                let mut all = Vec::with_capacity(segmented.stages.len());
+                for part in &segmented.stages {
+                    all.extend(load_stage(device, folder, &manifest, part)?.into_iter().next());
+                }
+                let whole = all.len() == segmented.stages.len();
+                segments = whole.then(|| (segmented.clone(), all));
+            }
+            stages.push(LoadedStage { variants, segments });
         }
         Ok(Program { device: device.clone(), manifest, stages })
     }
@@ -81,27 +95,30 @@ impl Program {
     }
 
     /// Entry points that together try every loaded variant that allows the problem, those preferred
-    /// first: a run with one of them takes the preferred variants of all other stages.
+    /// first: a run with one of them takes the preferred variants of all other stages. Last
+    /// [`SEGMENTS`], if some stage has them.
     pub fn variants_for(&self, problem: &Problem) -> Vec<&str> {
         let mut tried = Vec::new();
         let mut entries = Vec::new();
-        for stage in &self.stages {
-            for loaded in stage.iter().filter(|l| l.allows(problem)) {
-                let entry = loaded.variant.entry.as_str();
-                let Ok(chosen) = self.choose(problem, Some(entry)) else { continue };
-                let chosen: Vec<_> = chosen.iter().map(|l| l.variant.entry.as_str()).collect();
-                if !tried.contains(&chosen) {
-                    tried.push(chosen);
-                    entries.push(entry);
-                }
+        let variants = self.stages.iter().flat_map(|stage| &stage.variants);
+        let allowed = variants.filter(|l| l.allows(problem)).map(|l| l.variant.entry.as_str());
+        let segments = self.stages.iter().any(|stage| stage.segments.is_some());
+        let names = allowed.chain(segments.then_some(SEGMENTS));
+        for name in names {
+            let Ok(chosen) = self.choose(problem, Some(name)) else { continue };
+            let chosen: Vec<_> =
+                chosen.iter().map(|l| (l.loaded.variant.entry.as_str(), l.runs)).collect();
+            if !tried.contains(&chosen) {
+                tried.push(chosen);
+                entries.push(name);
             }
         }
         entries
     }
 
     /// Runs the program and returns its outputs and final states by name. `variant` is an entry
-    /// point or a schedule, taken by every stage that has it; each other stage takes the first variant
-    /// that allows the problem. Inputs are
+    /// point, a schedule or [`SEGMENTS`], taken by every stage that has it; each other stage takes segments
+    /// if they are faster, else the first variant that allows the problem. Inputs are
     /// rounded to the dtypes of their params; an element that the kernel does not write is NaN.
     ///
     /// # Errors
@@ -163,21 +180,34 @@ impl Program {
         array.is_some_and(|array| array.role != ArrayRole::Between)
     }
 
-    /// For each stage the variant of a name, or the first that allows the problem.
+    /// What to launch: for each stage the variant of a name; else segments if they are faster, or the
+    /// first variant that allows the problem.
     pub(crate) fn choose(
         &self,
         problem: &Problem,
         name: Option<&str>,
-    ) -> Result<Vec<&Loaded>, Diagnostic> {
+    ) -> Result<Vec<Launch<'_>>, Diagnostic> {
         let named =
             |l: &&Loaded| name.is_some_and(|n| l.variant.entry == n || l.variant.schedule == n);
+        let processors = self.device.processors()?;
         let mut found = name.is_none();
         let mut chosen = Vec::with_capacity(self.stages.len());
         for stage in &self.stages {
-            let wanted = stage.iter().find(named);
-            found |= wanted.is_some();
-            match wanted.or_else(|| stage.iter().find(|l| l.allows(problem))) {
-                Some(loaded) => chosen.push(loaded),
+            let wanted = stage.variants.iter().find(named);
+            let cut =
+                stage.segments.as_ref().filter(|_| wanted.is_none()).and_then(|(cut, all)| {
+                    match name == Some(SEGMENTS) {
+                        true => Some((cut.tokens(problem, processors), all)),
+                        false => Some((cut.chosen(problem, processors)?, all)),
+                    }
+                });
+            found |= wanted.is_some() || cut.is_some() && name == Some(SEGMENTS);
+            if let Some((tokens, all)) = cut {
+                chosen.extend(all.iter().map(|loaded| loaded.on_segments(tokens)));
+                continue;
+            }
+            match wanted.or_else(|| stage.variants.iter().find(|l| l.allows(problem))) {
+                Some(loaded) => chosen.push(Launch { loaded, runs: loaded.runs }),
                 None => return Err(self.no_variant("that allows this length")),
             }
         }
@@ -189,7 +219,7 @@ impl Program {
     }
 
     fn no_variant(&self, what: &str) -> Diagnostic {
-        let all = self.stages.iter().flatten();
+        let all = self.stages.iter().flat_map(|stage| &stage.variants);
         let there: Vec<_> = all.map(|l| l.variant.entry.as_str()).collect();
         let message = format!("`{}` has no variant {what}", self.manifest.program);
         Diagnostic::new(Code::BadBinding, message).with_help(format!("it has {}", there.join(", ")))
@@ -201,6 +231,34 @@ impl Loaded {
     fn allows(&self, problem: &Problem) -> bool {
         allows(&self.variant, &self.runs.problem(problem))
     }
+
+    /// The variant on segments of so many tokens.
+    fn on_segments(&self, tokens: usize) -> Launch<'_> {
+        let runs = match self.runs {
+            Runs::Segments(_) => Runs::Segments(tokens),
+            Runs::Joints(_) => Runs::Joints(tokens),
+            Runs::Tokens | Runs::Once => self.runs,
+        };
+        Launch { loaded: self, runs }
+    }
+}
+
+/// The variants of a stage that the device can run.
+fn load_stage(
+    device: &Device,
+    folder: &Path,
+    manifest: &Manifest,
+    stage: &StageInfo,
+) -> Result<Vec<Loaded>, Diagnostic> {
+    let mut variants = Vec::new();
+    for variant in &stage.variants {
+        if let Some(function) = load_variant(device, folder, variant)? {
+            let params = variant.params.iter().map(|p| bound(manifest, stage, p)).collect();
+            let variant = variant.clone();
+            variants.push(Loaded { variant, runs: stage.runs, params, function });
+        }
+    }
+    Ok(variants)
 }
 
 /// A parameter under the name of its array, and where that is.
@@ -280,7 +338,7 @@ mod tests {
     #[test]
     fn other_manifest_versions_are_refused_before_their_content() {
         let error = parse_manifest(r#"{"manifest_version": 99, "unknown": []}"#);
-        assert_eq!(error, Err("manifest version 99, this launcher reads 2".to_owned()));
+        assert_eq!(error, Err("manifest version 99, this launcher reads 3".to_owned()));
         assert!(parse_manifest("{}").is_err_and(|e| e.contains("version none")));
         assert!(parse_manifest("no json").is_err());
     }

@@ -87,7 +87,9 @@ fn check(text: &str, recurrence: &Recurrence, target: &'static Target) -> Result
     if stages.is_empty() || stages.iter().any(|stage| stage.variants.is_empty()) {
         return Err("no kernel was emitted".into());
     }
-    for variant in stages.iter().flat_map(|stage| &stage.variants) {
+    let cut = stages.iter().filter_map(|stage| stage.segments.as_ref());
+    let stages = stages.iter().chain(cut.flat_map(|cut| &cut.stages));
+    for variant in stages.flat_map(|stage| &stage.variants) {
         let spilled = variant.spill_bytes.ok_or("ptxas reported nothing")?;
         let known = SPILLS.iter().find(|(scan, _)| variant.entry.starts_with(scan));
         if spilled > known.map_or(MOST_SPILLED, |(_, most)| *most) {

@@ -193,7 +193,11 @@ pub fn explain(
             token_by_token,
             derivation: Chunking::of(kernels, build, spent),
             elements: kernels.elements.as_ref().map(Elementwise::of),
-            kernels: kernels.gpu().map(|kernel| Figures::of(kernel, build.target)).collect(),
+            kernels: kernels
+                .gpu()
+                .chain(kernels.joining())
+                .map(|kernel| Figures::of(kernel, build.target))
+                .collect(),
         }
     });
     let stages = stages.collect();
@@ -209,8 +213,9 @@ pub fn explain(
 impl Explanation {
     /// Adds what the assembler said of each kernel.
     pub fn assembled(&mut self, manifest: &Manifest) {
-        let variants = manifest.stages.iter().flat_map(|stage| &stage.variants);
-        for variant in variants {
+        let cut = manifest.stages.iter().filter_map(|stage| stage.segments.as_ref());
+        let stages = manifest.stages.iter().chain(cut.flat_map(|cut| &cut.stages));
+        for variant in stages.flat_map(|stage| &stage.variants) {
             let figures = self.stages.iter_mut().flat_map(|stage| &mut stage.kernels);
             for figures in figures.filter(|figures| figures.entry == variant.entry) {
                 figures.assembled =

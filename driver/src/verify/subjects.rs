@@ -70,6 +70,7 @@ pub(super) fn subjects(
         program.chunked(chunk, &mut subjects)?;
     }
     program.elements(&mut subjects);
+    program.segments(&mut subjects);
     program.steps(&mut subjects).map_err(|e| vec![e])?;
     if options.device {
         for (name, run) in on_device(recurrence, &build)?.each {
@@ -196,6 +197,34 @@ impl Program<'_> {
         if self.options.rounded {
             let operand = self.build.operand();
             subjects.add(&format!("elements {operand}"), operand, kernels(Rounding::Stored));
+        }
+    }
+
+    /// The kernels on segments of the shortest length, of one stage after another.
+    fn segments(&self, subjects: &mut Subjects) {
+        let several = self.staged.stages.len() > 1;
+        for (index, kernels) in self.kernels.iter().enumerate() {
+            let Some(cut) = &kernels.segments else { continue };
+            let mut staged = (**self.staged).clone();
+            staged.stages.splice(index..=index, cut.stages.iter().cloned());
+            let staged = Rc::new(staged);
+            let of = if several {
+                format!(" of {}", staged.stages[index].recurrence.name)
+            } else {
+                String::new()
+            };
+            let run = |rounding| {
+                let before = self.staged.stages[..index].iter().map(stepwise);
+                let after = self.staged.stages[index + 1..].iter().map(stepwise);
+                let parts =
+                    cut.kernels.iter().map(|kernel| evaluated(&Rc::new(kernel.clone()), rounding));
+                joined(&staged, before.chain(parts).chain(after).collect())
+            };
+            subjects.add(&format!("segments{of} f64"), Dtype::F64, run(Rounding::Exact));
+            if self.options.rounded {
+                let operand = self.build.operand();
+                subjects.add(&format!("segments{of} {operand}"), operand, run(Rounding::Stored));
+            }
         }
     }
 

@@ -6,6 +6,8 @@
 //!   tokens with one row a head, states as states of the same dimensions.
 //! - No name is made twice, and every output and state of the program is made.
 //! - A stage that runs once has no inputs and outputs over the tokens.
+//! - A stage that runs once a segment has the states of segments as inputs over the tokens, and states of
+//!   segments start from its outputs.
 
 use super::{Form, From, Runs, Stage, Staged};
 use crate::dtype::Dtype;
@@ -70,7 +72,9 @@ fn check_stage<'a>(staged: &Staged, stage: &'a Stage, made: &mut Made<'a>) -> Re
     };
     for (state, link) in recurrence.states.iter().zip(&stage.links) {
         let From::Last(name) = &link.from else { continue };
-        if made.states.get(name.as_str()) != Some(&names(&state.dims)) {
+        let segments = matches!(stage.runs, Runs::Segments(_));
+        let made = if segments { &made.outputs } else { &made.states };
+        if made.get(name.as_str()) != Some(&names(&state.dims)) {
             return Err(format!("no earlier stage keeps a state `{name}` of such dimensions"));
         }
     }
@@ -101,7 +105,9 @@ fn check_input(staged: &Staged, stage: &Stage, input: &Input, made: &Made) -> Re
     let fits = input.rate == Rate::Token
         && input.sharing == Sharing::Head
         && input.dtype == Some(Dtype::F32);
-    if !fits || made.outputs.get(name.as_str()) != Some(&dims) {
+    let joins = matches!(stage.runs, Runs::Joints(_));
+    let made = if joins { &made.states } else { &made.outputs };
+    if !fits || made.get(name.as_str()) != Some(&dims) {
         return Err(format!("`{name}` is no f32 array over the tokens of an earlier stage"));
     }
     Ok(())

@@ -4,6 +4,7 @@
 //! Staged = name, outputs, states, stages in the order in which they run
 //! Stage  = a recurrence of one sweep, a link for each of its states, runs, form
 //! runs   = over the tokens | once for each sequence
+//!        | over the tokens of each segment | over the segments
 //! form   = chunks | steps, with the class that explains why
 //! ```
 //!
@@ -71,17 +72,35 @@ pub enum Runs {
     Tokens,
     /// Once for each sequence, as if it had one token. It has no inputs and outputs over the tokens.
     Once,
+    /// At every token, where segments of at most so many tokens of a sequence are sequences.
+    Segments(usize),
+    /// Once for each of those segments, as if it were a token of its sequence. Its arrays over the tokens
+    /// are arrays over the segments: a state after each segment, or before it.
+    Joints(usize),
 }
 
 impl Runs {
     /// A problem of the program as a stage sees it.
     pub fn problem(self, problem: &Problem) -> Problem {
-        match self {
-            Runs::Tokens => problem.clone(),
-            Runs::Once => {
-                Problem { cu_seqlens: (0..=problem.sequences()).collect(), ..problem.clone() }
+        let cu_seqlens = match self {
+            Runs::Tokens => problem.cu_seqlens.clone(),
+            Runs::Once => (0..=problem.sequences()).collect(),
+            Runs::Segments(tokens) => {
+                let ends = problem.cu_seqlens.windows(2).flat_map(|ends| {
+                    let cuts = (ends[0]..ends[1]).step_by(tokens).skip(1);
+                    cuts.chain((ends[0] < ends[1]).then_some(ends[1]))
+                });
+                std::iter::once(0).chain(ends).collect()
             }
-        }
+            Runs::Joints(tokens) => {
+                let segments = problem.cu_seqlens.windows(2).scan(0, |before, ends| {
+                    *before += (ends[1] - ends[0]).div_ceil(tokens);
+                    Some(*before)
+                });
+                std::iter::once(0).chain(segments).collect()
+            }
+        };
+        Problem { cu_seqlens, ..problem.clone() }
     }
 }
 

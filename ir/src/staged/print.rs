@@ -25,10 +25,12 @@ impl fmt::Display for Form {
 
 impl fmt::Display for Runs {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Runs::Tokens => "at every token",
-            Runs::Once => "once a sequence",
-        })
+        match self {
+            Runs::Tokens => f.write_str("at every token"),
+            Runs::Once => f.write_str("once a sequence"),
+            Runs::Segments(tokens) => write!(f, "at every token of segments of {tokens}"),
+            Runs::Joints(tokens) => write!(f, "once a segment of {tokens} tokens"),
+        }
     }
 }
 

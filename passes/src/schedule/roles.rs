@@ -111,9 +111,17 @@ pub(super) fn split(
     let (made, taken) =
         (barriers.add("made", WARPS, HANDED), barriers.add("taken", keeper_warps, HANDED));
     let all = Crossing { loaded: &loaded, handed: &handed, full, left, made, taken };
+    let made_here: BTreeSet<TileId> = parts.maker.iter().flat_map(Stmt::writes).collect();
     let maker = all.maker(&kernel, parts.maker);
     let keeper = all.keeper(&kernel, parts.keeper);
-    let (setup, finish) = (&draft.setup, &draft.finish);
+    let setup = &draft.setup;
+    let of_maker = |s: &Stmt| {
+        let reads = s.reads();
+        !reads.is_empty() && reads.iter().all(|t| made_here.contains(t))
+    };
+    let (last_made, finish): (Vec<Stmt>, Vec<Stmt>) =
+        draft.finish.iter().cloned().partition(of_maker);
+    let last_made = order::with_barriers(&kernel, &[], last_made, Sync::Role);
     let columns = |s: &Stmt| s.writes().iter().any(|t| kernel.tile(*t).shared().is_none());
     let (own, shared): (Vec<Stmt>, Vec<Stmt>) = setup.iter().cloned().partition(columns);
     let meet = !shared.is_empty();
@@ -123,13 +131,13 @@ pub(super) fn split(
         Role { name: name.to_owned(), warps, registers: None, setup, body, finish }
     };
     let mut roles = vec![
-        role("loader", WARPS, all.loader(loads, stages, shared)),
-        role("keeper", keeper_warps, [own, keeper, finish.clone()]),
+        role("loader", WARPS, all.loader(&kernel, loads, stages, shared)),
+        role("keeper", keeper_warps, [own, keeper, finish]),
     ];
     if maker.is_empty() {
         barriers.list.truncate(2);
     } else {
-        roles.push(role("maker", WARPS, [vec![], maker, vec![]]));
+        roles.push(role("maker", WARPS, [vec![], maker, last_made]));
     }
     budget(&mut roles, target);
     kernel.roles = roles;
@@ -240,6 +248,7 @@ impl Crossing<'_> {
     /// the chunk that was left last is filled.
     fn loader(
         &self,
+        kernel: &Kernel,
         loads: &[(TileId, ParamId)],
         stages: usize,
         before: Vec<Stmt>,
@@ -254,7 +263,7 @@ impl Crossing<'_> {
             };
             loads.iter().map(load).chain([Stmt::Commit])
         };
-        let mut setup = before;
+        let mut setup = order::with_barriers(kernel, &[], before, Sync::Role);
         if !setup.is_empty() {
             setup.extend([Stmt::WaitLoads { pending: 0 }, sync(Sync::ProxyFence)]);
         }

@@ -18,6 +18,7 @@ mod reading;
 mod replay;
 mod rewrite;
 pub(crate) mod ring;
+mod segments;
 mod timetable;
 
 use arrange::{Retry, arrange};
@@ -25,6 +26,7 @@ use classify::{Kind, as_steps, classify};
 use distribute::distribute;
 use groups::Group;
 use program::{Prepared, Program};
+pub use segments::segments;
 use sluice_ir::diagnostic::Diagnostic;
 use sluice_ir::staged::{Form, Stage, Staged};
 use sluice_ir::step::Recurrence;

@@ -3,7 +3,7 @@
 use sluice_ir::diagnostic::{Code, Diagnostic};
 use sluice_ir::dtype::Dtype;
 use sluice_ir::pointwise::Interval;
-use sluice_ir::staged::{From, Stage, StateLink};
+use sluice_ir::staged::{From, Stage, Staged, StateLink};
 use sluice_ir::step::{self, NodeId, Op, Output, Reads, Recurrence, StateId};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -132,6 +132,13 @@ impl Names {
         let states = recurrence.states.iter().map(|s| s.name.clone());
         let outputs = recurrence.outputs.iter().map(|o| o.name.clone());
         Self(inputs.chain(states).chain(outputs).chain(kept).collect())
+    }
+
+    /// The names of the stages of a program, of their arrays, and those under which states are kept.
+    pub(super) fn of_all(staged: &Staged) -> Self {
+        let of = |stage: &Stage| Self::of(&stage.recurrence, &stage.links, &[]).0;
+        let stages = staged.stages.iter().map(|stage| stage.recurrence.name.clone());
+        Self(staged.stages.iter().flat_map(of).chain(stages).collect())
     }
 
     /// A name like the one wished for that nothing else has, as identifiers of C are written.

@@ -208,3 +208,18 @@ fn states_that_mix_their_elements_are_refused() {
     let refusal = elements(&program.recurrence).expect_err("a sum over elements");
     assert!(refusal.message.contains("`s`"), "{}", refusal.message);
 }
+
+/// `S' = a S + x` with a scalar `a`, and the state before the step as output: as for states of segments.
+#[test]
+fn matrices_without_rows_and_columns_are_vectors() {
+    let mut p = Step::over("program", "KV");
+    let (x, a, s) = (p.token("x", "KV"), p.token("a", ""), p.state("S", "KV"));
+    let decayed = p.mul(a, s);
+    let next = p.add(decayed, x);
+    p.update("S", next);
+    p.output("before", s);
+    let kernel = assert_means(&p.sized(&[("K", 30), ("V", 50)]), "elements of a matrix");
+    assert_eq!(kernel.parts, 24, "{}", *kernel);
+    let whole = kernel.params.iter().filter(|param| param.dims == [30, 50]);
+    assert_eq!(whole.count(), 4, "{}", *kernel);
+}

@@ -9,3 +9,4 @@ mod classes;
 mod gauges;
 mod programs;
 mod replays;
+mod segments;

@@ -11,9 +11,11 @@
 //! Inputs are loaded chunks ahead. The tokens of a linear group are cut into segments for more threads,
 //! long points into lanes, and independent columns into parts for more blocks.
 
+mod flat;
 mod value;
 mod wanted;
 
+use self::flat::Flat;
 use self::value::Site;
 use self::wanted::{Wanted, wanted};
 use super::draft::{Draft, Home, Shape};
@@ -55,9 +57,11 @@ const BLOCKS: usize = 2;
 /// [`Code::TooLarge`] if no chunk fits the target.
 pub fn element_scan(form: &Elements, build: &Build<'_>) -> Result<Checked, Diagnostic> {
     let all = build.target.shared_bytes;
+    let flat = Flat::of(form, |dim| build.size(&form.recurrence, dim));
+    let form = flat.as_ref().map_or(form, |flat| &flat.form);
     for budget in [all / BLOCKS, all] {
         for (chunk, stages) in PIPELINES {
-            match kernel(form, build, (chunk, stages), budget) {
+            match kernel(form, flat.as_ref(), build, (chunk, stages), budget) {
                 Err(refusal) if refusal.code == Code::TooLarge => {}
                 other => return other,
             }
@@ -69,6 +73,7 @@ pub fn element_scan(form: &Elements, build: &Build<'_>) -> Result<Checked, Diagn
 
 fn kernel(
     form: &Elements,
+    flat: Option<&Flat>,
     build: &Build<'_>,
     (chunk, stages): (usize, usize),
     budget: usize,
@@ -102,7 +107,11 @@ fn kernel(
         loads: Vec::new(),
         before: Vec::new(),
     };
-    lowering.run()?.close(Shape {
+    let mut draft = lowering.run()?;
+    if let Some(flat) = flat {
+        draft.params.iter_mut().for_each(|param| flat.restore(param));
+    }
+    draft.close(Shape {
         name: format!("{}_elements", recurrence.name),
         schedule: Schedule::ElementScan,
         chunk,

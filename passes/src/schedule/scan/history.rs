@@ -15,7 +15,7 @@ use sluice_ir::seq::{Core, Mask, Seq, core_of};
 /// The tiles of one loop.
 #[derive(Clone, Copy)]
 pub(super) struct Loop {
-    /// The state, `[K, V]` in columns.
+    /// The state, `[K, V]` in columns; in shared memory if it only decays and is never read.
     pub(super) state: TileId,
     /// The state before the chunk as a matrix operand.
     before: Option<TileId>,
@@ -46,13 +46,29 @@ impl Scan<'_> {
             return Err(Diagnostic::new(Code::Unsupported, message));
         }
         let size = self.state_size(core);
-        let state = self.draft.tile("state", size, self.build.compute, Home::Columns);
+        let home = if self.only_decays(core) { Home::Shared { stages: 1 } } else { Home::Columns };
+        let state = self.draft.tile("state", size, self.build.compute, home);
         let loads = self.start(core.s, state)?;
         self.draft.setup.extend(loads);
-        self.draft.carried.push(state);
+        match home {
+            Home::Columns => self.draft.carried.push(state),
+            _ => self.draft.setup.extend([Stmt::Commit, Stmt::WaitLoads { pending: 0 }]),
+        }
         let fresh = Loop { state, before: None, written: None, updated: false, restored: None };
         self.loops.push((core, fresh));
         Ok(self.loops.len() - 1)
+    }
+
+    /// Whether chunks add nothing to the states of a loop, which are read after the last token alone.
+    fn only_decays(&self, core: Core) -> bool {
+        let zero = |id| self.term.is_zero(id);
+        let fed_back = !(zero(core.a) || zero(core.p) && zero(core.b));
+        let written = fed_back || !zero(core.c) && !zero(core.d);
+        let reads = |id| match self.term.node(id) {
+            Seq::Fin(_) => false,
+            node => core_of(node).is_some_and(|(_, read)| read == core),
+        };
+        !written && !self.term.ids().any(reads)
     }
 
     pub(super) fn state_size(&self, core: Core) -> [usize; 2] {
