@@ -75,6 +75,13 @@ impl Model {
                 let doublings = of(*n).facts.count().next_power_of_two().ilog2();
                 f64::from(doublings) * self.product(me.shape, me.shape.features)
             }
+            Seq::Krylov([.., a, _]) => self.product(me.shape, array(*a).shape.rows),
+            Seq::Dots([.., h]) => self.scalar(me.shape, 2.0 * array(*h).shape.rows as f64),
+            Seq::Conv(_) => self.scalar(me.shape, me.shape.rows as f64),
+            Seq::Lhist([n, _, _, u, _]) => {
+                self.constant_loop(of(*n).facts.count(), array(*u).shape, me.shape)
+            }
+            Seq::Lfin(_) => VIEW,
             Seq::Mprod(_) | Seq::Mall(_) => self.scalar(me.shape, me.shape.features as f64),
             Seq::Blend([r, _]) | Seq::Blendt([r, _]) => {
                 self.scalar(me.shape, 2.0 * array(*r).shape.features as f64)
@@ -220,6 +227,16 @@ impl Model {
         }
         let waves = self.instances.div_ceil(self.target.processors) as f64;
         written.blocks.count(self.tokens) as f64 * waves * self.target.rates.latency
+    }
+
+    /// A loop that takes its state over a whole block at once.
+    fn constant_loop(&self, steps: usize, written: Shape, state: Shape) -> f64 {
+        let (keys, values) = (state.rows, state.features);
+        let flops = 2.0 * ((keys + steps) * keys * values) as f64;
+        let waves = self.instances.div_ceil(self.target.processors) as f64;
+        let body = flops / self.flop_rate([keys, keys, values]);
+        let blocks = written.blocks.count(self.tokens) as f64;
+        blocks * waves * (self.target.rates.latency + body)
     }
 
     fn loop_over_blocks(&self, node: &Seq, array: &dyn Fn(Id) -> ArrayFacts) -> f64 {

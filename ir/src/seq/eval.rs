@@ -3,7 +3,7 @@
 use super::array::{Array3, CoreArrays, History, history};
 use super::shape::{Blocks, Shape};
 use super::{Core, Facts, Leaf, LeafKind, Mask, RootKind, Seq, Source, Term, core_of};
-use super::{dense, mixing, square};
+use super::{dense, lti, mixing, square};
 use crate::problem::{Array, Arrays, Problem};
 use crate::step::{Order, Sharing};
 use egg::Id;
@@ -225,6 +225,13 @@ impl Evaluator<'_> {
             Seq::Dhist([m, n, a, x, s]) => {
                 dense::states(self.mask(*m), self.count(*n), [array(a), array(x), array(s)])
             }
+            Seq::Krylov([m, n, a, x]) => {
+                lti::krylov(self.mask(*m), self.count(*n), array(a), array(x))
+            }
+            Seq::Dots([n, p, h]) => lti::dots(self.count(*n), array(p), array(h)),
+            Seq::Conv([m, k, u]) => lti::conv(self.mask(*m), array(k), array(u)),
+            Seq::Lhist([_, a, b, u, s]) => lti::states([a, b, u, s].map(array), 0).0,
+            Seq::Lfin([_, a, b, u, s]) => lti::states([a, b, u, s].map(array), self.values.live).1,
             Seq::Mprod([m, r]) => mixing::running(self.mask(*m), array(r)),
             Seq::Mall([r]) => mixing::total(array(r)),
             Seq::Blend([r, x]) => mixing::blend(array(r), array(x), false),

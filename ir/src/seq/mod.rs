@@ -7,6 +7,7 @@
 mod array;
 mod dense;
 mod eval;
+mod lti;
 mod mask;
 mod mixing;
 mod notation;

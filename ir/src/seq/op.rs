@@ -205,6 +205,20 @@ operators! {
     /// `dhist m n A x S`: a loop over blocks of `n` such steps, from `h = S` on; its states `[N, R, K]`,
     /// with `strict` before and with `incl` after each block.
     "dhist" = Dhist / 5,
+    /// `krylov m n A x`: `[1, K, K], [1, K, F] -> [1, nK, F]`, for each of `n` steps `t` the product of `x` with
+    /// `A` as often as there are steps `s` with `m(t, s)`.
+    "krylov" = Krylov / 4,
+    /// `dots n P H`: `[1, nK, F], [N, K, F] -> [N, n, F]`, `y[t, f] = sum_k P[tK + k, f] H[k, f]`; one column
+    /// meets all.
+    "dots" = Dots / 3,
+    /// `conv m k u`: `[1, n, F], [N, n, F] -> [N, n, F]`, `y[t] = sum_j k[j] u[s]` over the steps `s` with
+    /// `m(t, s)`, the latest of which has `j = 0`.
+    "conv" = Conv / 3,
+    /// `lhist n A b u S`: `[1, K, K], [1, K, 1], [N, n, V], [1, K, V] -> [N, K, V]`, the states before blocks of
+    /// `n` steps `h <- A h + b u_t^T`, from `h = S` on.
+    "lhist" = Lhist / 5,
+    /// `lfin n A b u S`: the state `[1, K, V]` after the last token that exists of such a loop.
+    "lfin" = Lfin / 5,
     /// `last x S`: `[T, K, V], [1, K, V] -> [1, K, V]`, the value at the last token that exists, `S` if
     /// none does.
     "last" = Last / 2,

@@ -216,6 +216,9 @@ pub fn facts(node: &Seq, leaves: &Leaves, of: &dyn Fn(Id) -> Facts) -> Facts {
         Seq::Pairs(_) | Seq::Paired(_) | Seq::Unpaired(_) => super::square::facts(node, of),
         Seq::Hist(_) | Seq::Hz(_) | Seq::Fin(_) => history(node, of),
         Seq::Tr(_) | Seq::Drun(_) | Seq::Dhist(_) | Seq::Last(_) => super::dense::facts(node, of),
+        Seq::Krylov(_) | Seq::Dots(_) | Seq::Conv(_) | Seq::Lhist(_) | Seq::Lfin(_) => {
+            super::lti::facts(node, of)
+        }
         Seq::Mprod(_) | Seq::Mall(_) | Seq::Blend(_) | Seq::Blendt(_) | Seq::Mscore(_) => {
             super::mixing::facts(node, of)
         }

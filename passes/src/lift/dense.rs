@@ -9,7 +9,7 @@ use super::refusal::{Lifting, Refusal};
 use egg::Id;
 use sluice_ir::pointwise::Interval;
 use sluice_ir::seq::{Leaf, LeafKind, Mask, Seq, Shape, Source};
-use sluice_ir::step::{NodeId, Op, Sharing, StateId, Table};
+use sluice_ir::step::{DimId, NodeId, Op, Sharing, StateId, Table};
 use std::sync::Arc;
 
 /// A history with a dense transition.
@@ -164,6 +164,49 @@ impl Lifter<'_> {
         let states = self.dense_states(dense, mask);
         let read = self.inner_product(states, reader, keys);
         Ok(self.row(read))
+    }
+
+    /// The sum along the rows of a dense state times a matrix of the model: a read of each column by a
+    /// vector of its own. None where that is not what the factors are.
+    pub(super) fn weighed(
+        &mut self,
+        factors: [NodeId; 2],
+        (reader, dim): (Id, DimId),
+    ) -> Lifting<Option<Id>> {
+        let states: Vec<StateId> =
+            factors.iter().flat_map(|n| self.touches[n.0].iter().copied()).collect();
+        let [state] = states[..] else { return Ok(None) };
+        let values = &self.states[&state];
+        let (Some(dense), [columns]) = (values.dense, &values.columns[..]) else { return Ok(None) };
+        let (columns, along) = (*columns, values.rows == [dim]);
+        let [a, b] = factors;
+        let (whole, weights) = if self.touches(a, state) { (a, b) } else { (b, a) };
+        let mask = match self.recurrence.node(whole).op {
+            Op::State(_) => Mask::Strict,
+            _ if self.recurrence.updates[state.0] == whole => Mask::Incl,
+            _ => return Ok(None),
+        };
+        let (keys, width) = (self.sizes[dim.0], self.sizes[columns.0]);
+        let sums = matches!(self.builder.node(reader), Seq::Number(x) if x.value() == 1.0);
+        if !along || !sums || !self.has_dims_of(weights, state) || keys == 1 || width == 1 {
+            return Ok(None);
+        }
+        let row = self.term(weights)?;
+        if self.builder.shape(row) != Shape::one(1, keys * width) {
+            return Ok(None);
+        }
+        let weights = if self.recurrence.node(weights).dims[0] == dim {
+            self.cut(Seq::Split, keys, row)
+        } else {
+            let turned = self.cut(Seq::Split, width, row);
+            self.builder.add(Seq::Tr([turned]))
+        };
+        let states = self.dense_states(dense, mask);
+        let states = self.builder.add(Seq::Tr([states]));
+        let [weights, states] = [weights, states].map(|x| self.cut(Seq::Join, keys, x));
+        let product = self.builder.times(weights, states);
+        let rows = self.cut(Seq::Split, keys, product);
+        Ok(Some(self.cut(Seq::Tots, keys, rows)))
     }
 
     /// The last state, also where the last chunk is not full: padding does not keep a dense state.

@@ -232,6 +232,11 @@ impl Lifter<'_> {
             Op::Dot(..) if self.several_rows(node, dim).is_some() => {
                 self.read_several(node, (reader, dim))
             }
+            Op::Binary(Binary::Mul, a, b)
+                if let Some(read) = self.weighed([a, b], (reader, dim))? =>
+            {
+                Ok(read)
+            }
             Op::Binary(Binary::Mul, a, b) if dims_of(a).len() != dims_of(b).len() => {
                 let (matrix, factor) = if dims_of(a).len() > 1 { (a, b) } else { (b, a) };
                 let scales_reader = dims_of(factor).contains(&dim);

@@ -4,7 +4,7 @@
 //! columns. The dimension that is cut always comes last; programs may write it first, then memory
 //! holds the transpose.
 
-use sluice_ir::step::{DimId, Node, NodeId, Op, Recurrence};
+use sluice_ir::step::{DimId, Node, Op, Recurrence};
 
 /// Widths of a part to choose from; nothing up to the narrowest is cut.
 const WIDTHS: [usize; 3] = [128, 64, 32];
@@ -131,7 +131,6 @@ fn independent(recurrence: &Recurrence, whole: &[usize], live: &[bool]) -> Optio
 /// depends on values at another or on the index.
 fn is_independent(recurrence: &Recurrence, live: &[bool], dim: DimId) -> bool {
     let Recurrence { inputs, states, outputs, nodes, .. } = recurrence;
-    let has = |id: NodeId| recurrence.node(id).dims.contains(&dim);
     let at_an_end = |dims: &[DimId]| {
         !dims.contains(&dim) || dims.first() == Some(&dim) || dims.last() == Some(&dim)
     };
@@ -142,7 +141,12 @@ fn is_independent(recurrence: &Recurrence, live: &[bool], dim: DimId) -> bool {
         Op::Concat(_, _, [x, y], d) => ![x, y, d].contains(&dim),
         Op::Slice(_, from, to, _) => ![from, to].contains(&dim),
         Op::Push(..) => node.dims[0] != dim,
-        Op::Reshape(a, _) => !has(a) && !node.dims.contains(&dim),
+        Op::Reshape(a, _) => {
+            let (from, to) = (&recurrence.node(a).dims, &node.dims);
+            let stays = (from.first() == to.first() && to.first() == Some(&dim))
+                || (from.last() == to.last() && to.last() == Some(&dim));
+            stays || !(from.contains(&dim) || to.contains(&dim))
+        }
         Op::Input(id) => at_an_end(&inputs[id.0].dims),
         Op::State(_)
         | Op::Final(_)

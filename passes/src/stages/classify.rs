@@ -9,7 +9,7 @@ use super::ring::{Degree, Ring, degrees, not_affine};
 use crate::lift;
 use sluice_ir::diagnostic::{Code, Diagnostic};
 use sluice_ir::staged::{Class, Form, From};
-use sluice_ir::step::{NodeId, Op, StateId};
+use sluice_ir::step::{NodeId, Op, Rate, StateId};
 use std::collections::BTreeSet;
 
 /// How a group runs, and for chunks which values must be made beforehand, since chunks cannot.
@@ -126,12 +126,45 @@ fn steps(
     } else if !holds(&moves) {
         (Class::Elementwise, "a scan for every element")
     } else {
-        (Class::Dense, "a transition between elements")
+        (Class::Dense, dense_transition(program, &cone, &depends))
     };
     let known = refusal.filter(|r| class > Class::Window && r.code != Code::NotAffine);
     let why = known.map(|r| format!(" ({})", r.message)).unwrap_or_default();
     let reason = format!("{}: {what}{why}", program.state_names(states));
     (Form::Steps { class, reason }, BTreeSet::new())
+}
+
+/// What a transition between elements is, and why no law puts it in chunks.
+///
+/// A product of the matrices of two tokens costs more than both steps, and nothing says that products of
+/// learned ones stay bounded; only constants tell.
+fn dense_transition(
+    program: &Program,
+    cone: &BTreeSet<NodeId>,
+    depends: &dyn Fn(&NodeId) -> bool,
+) -> &'static str {
+    let recurrence = program.recurrence;
+    let factors = cone.iter().filter_map(|id| match recurrence.node(*id).op {
+        Op::Dot(a, b, _) if depends(id) => [a, b].into_iter().find(|o| !depends(o)),
+        _ => None,
+    });
+    let mut matrices = factors.filter(|o| recurrence.node(*o).dims.len() > 1).peekable();
+    let learned = |id: NodeId| {
+        closure(program, [id]).iter().all(|id| match recurrence.node(*id).op {
+            Op::Input(input) => recurrence.inputs[input.0].rate == Rate::Model,
+            Op::State(_) | Op::Final(_) => false,
+            _ => true,
+        })
+    };
+    if matrices.peek().is_none() {
+        return "a transition between elements";
+    }
+    match matrices.all(learned) {
+        true => "a transition between elements that is learned, whose powers nothing bounds",
+        false => {
+            "a transition between elements for every token, and products of two cost more than two steps"
+        }
+    }
 }
 
 /// Whether a group alone, with what it needs of others as inputs, has a sequence form; returns what

@@ -264,6 +264,32 @@ fn dense_channels() -> Recurrence {
     p.finish()
 }
 
+/// Channels with one dense transition and one direction of what is written, each read by a vector of its
+/// own, after the step and before it.
+fn channels_with_readers() -> Recurrence {
+    let mut p = Step::new("channels with readers");
+    p.computed_dim("J", *size_of(0));
+    let u = p.token("u", "V");
+    let after = p.ranged_model("after", "KV", [-1.0, 1.0]);
+    let before = p.ranged_model("before", "KV", [-1.0, 1.0]);
+    let s = p.state("X", "KV");
+    let a = bounded_matrix(&mut p, "J", "K");
+    let moved = p.dot(a, s, "K");
+    let moved = p.reshape(moved, "KV");
+    let b = p.index("K");
+    let b = p.unary(Unary::Sin, b);
+    let write = p.outer(b, u);
+    let next = p.add(moved, write);
+    let weighed = p.mul(next, after);
+    let y = p.reduce(Reduction::Sum, weighed, "K");
+    let weighed = p.mul(before, s);
+    let z = p.reduce(Reduction::Sum, weighed, "K");
+    p.update("X", next);
+    p.output("y", y);
+    p.output("z", z);
+    p.finish()
+}
+
 /// A dense transition of a vector, all of which is seen.
 fn dense_memory() -> Recurrence {
     let mut p = Step::new("dense memory");
@@ -330,6 +356,7 @@ pub(crate) fn all() -> Vec<Recurrence> {
         rearranged_vectors(),
         several_memories(),
         dense_channels(),
+        channels_with_readers(),
         dense_memory(),
         polynomial_features(),
         few_rows_without_order(),

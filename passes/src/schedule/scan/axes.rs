@@ -1,7 +1,7 @@
 //! Which nodes of a term have the columns of a state as their features.
 
 use egg::Id;
-use sluice_ir::seq::{Seq, Term, core_of};
+use sluice_ir::seq::{LeafKind, Seq, Term, core_of};
 
 /// Sets of nodes whose features are one axis.
 struct Axes {
@@ -41,11 +41,12 @@ pub(super) fn column_nodes(term: &Term) -> Vec<Id> {
             axes.join(id, source);
         }
     }
-    let states: Vec<usize> = term
-        .ids()
-        .filter(|id| core_of(term.node(*id)).is_some())
-        .map(|id| axes.find(id.into()))
-        .collect();
+    let has_columns = |id: &Id| {
+        let node = term.node(*id);
+        core_of(node).is_some() || matches!(node, Seq::Lhist(_) | Seq::Lfin(_))
+    };
+    let states: Vec<usize> =
+        term.ids().filter(has_columns).map(|id| axes.find(id.into())).collect();
     let is_array = |id: &Id| term.is_array(*id);
     term.ids().filter(is_array).filter(|id| states.contains(&axes.find((*id).into()))).collect()
 }
@@ -67,6 +68,10 @@ fn feature_sources(term: &Term, id: Id) -> Vec<Id> {
         | Seq::Cols([_, _, x])
         | Seq::Paired([_, _, x]) => vec![*x],
         Seq::Vmix([_, _, y, _]) => vec![*y],
+        Seq::Krylov([.., x]) => vec![*x],
+        Seq::Dots([_, p, h]) => [*p, *h].into_iter().filter(wide).collect(),
+        Seq::Conv([_, k, u]) => vec![*k, *u],
+        Seq::Lhist([.., u, s]) | Seq::Lfin([.., u, s]) => vec![*u, *s],
         Seq::Weave(operands) | Seq::Cat(operands) => operands.to_vec(),
         _ => vec![],
     }
@@ -76,7 +81,11 @@ fn feature_sources(term: &Term, id: Id) -> Vec<Id> {
 /// them. Then the value axis cannot be cut into independent parts.
 pub(super) fn mixes_columns(term: &Term, columns: &[Id]) -> bool {
     let wide = |x: &Id| columns.contains(x) && term.shape(*x).features > 1;
+    let is_state = |x: Id| term.leaf(x).is_some_and(|leaf| leaf.kind == LeafKind::State);
     let mixes = |id: Id| match term.node(id) {
+        Seq::Tr([x]) if wide(&id) => !is_state(*x),
+        // States are loaded and stored either way.
+        Seq::Tr([x]) if matches!(term.node(*x), Seq::Lfin(_)) => false,
         Seq::Mm([a, _]) | Seq::Tmm([a, _]) => wide(a),
         Seq::Mmt([a, b]) => wide(a) || wide(b),
         Seq::Score([_, p, a, _]) => wide(p) || wide(a),

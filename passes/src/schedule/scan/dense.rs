@@ -11,16 +11,10 @@ use crate::schedule::draft::Home;
 use crate::schedule::params;
 use egg::Id;
 use sluice_ir::diagnostic::{Code, Diagnostic};
-use sluice_ir::kernel::{
-    Access, Band, CopyMap, Expr, Mma, Nest, Operand, ParamKind, Reduction, Start, Stmt, TileId,
-    Unit,
-};
+use sluice_ir::kernel::{Access, CopyMap, Expr, Nest, ParamKind, Reduction, Start, Stmt, TileId};
 use sluice_ir::pointwise::{Binary, Unary};
 use sluice_ir::seq::{Array3, Mask, Root, Seq, Source};
 use std::sync::Arc;
-
-/// The least extent for which tensor cores are used.
-const TENSOR_EXTENT: usize = 8;
 
 /// A history with a dense transition and its tiles.
 #[derive(Clone, Copy)]
@@ -140,13 +134,13 @@ impl Scan<'_> {
         let moved = self.draft.tile("moved", [first, keys], self.build.compute, home);
         let halves = self.shifted_halves(state, first, 0);
         let power = self.power(a, 0)?;
-        self.advance(moved, &halves, &power, Start::Zero);
+        self.small_product(moved, (&halves, false), (&power, true), Start::Zero);
         let sum = Expr::Binary(Binary::Add, Box::new(Expr::Arg(0)), Box::new(Expr::Arg(1)));
         self.elements((after, 0), sum, &[(after, 0), (moved, 0)], first * keys);
         for doubling in 0..steps.next_power_of_two().ilog2() {
             let halves = self.shifted_halves(after, rows, first << doubling);
             let power = self.power(a, doubling)?;
-            self.advance(after, &halves, &power, Start::Dst);
+            self.small_product(after, (&halves, false), (&power, true), Start::Dst);
         }
         Ok(after)
     }
@@ -168,24 +162,6 @@ impl Scan<'_> {
         let rest = Expr::Binary(Binary::Add, Box::new(Expr::Arg(0)), Box::new(minus));
         self.elements((lost, offset), rest, &[(source, 0), (rounded, offset)], count);
         [rounded, lost]
-    }
-
-    /// `dst = start + x P^T`, all from both halves.
-    fn advance(&mut self, dst: TileId, x: &[TileId; 2], power: &[TileId; 2], start: Start) {
-        let [rows, keys] = { [self.draft.tiles[dst.0].rows, self.draft.tiles[dst.0].cols] };
-        // Pairs of columns of f32 tiles are written together.
-        let whole = rows.min(keys) >= TENSOR_EXTENT && keys.is_multiple_of(2);
-        let operand = |tile, transposed| Operand { view: self.draft.whole(tile), transposed };
-        let last = Mma {
-            dst: self.draft.whole(dst),
-            a: operand(x[0], false),
-            b: operand(power[0], true),
-            start,
-            then: None,
-            band: Band::Full,
-            unit: if whole { Unit::Tensor } else { Unit::Scalar },
-        };
-        self.products(x, power, last);
     }
 
     /// `A^(2^doubling)` as two operands.

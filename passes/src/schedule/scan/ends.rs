@@ -119,6 +119,9 @@ impl Scan<'_> {
         if let Seq::Last([states, _]) = *self.term.node(root.id) {
             return self.final_rows(root, states);
         }
+        if let Seq::Tr([last]) = *self.term.node(root.id) {
+            return self.final_lti(root, last);
+        }
         if let Seq::Rows([first, _, states]) = *self.term.node(root.id) {
             return self.final_part(root, (first, states));
         }

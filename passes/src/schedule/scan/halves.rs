@@ -17,11 +17,12 @@
 use super::Scan;
 use super::amplify::Need;
 use super::history::plain_product;
+use super::product::TENSOR_EXTENT;
 use super::value::Form;
 use crate::schedule::draft::Home;
 use egg::Id;
 use sluice_ir::diagnostic::Diagnostic;
-use sluice_ir::kernel::{Arg, Band, Expr, Mma, Place, Start, Stmt, TileId, View};
+use sluice_ir::kernel::{Arg, Band, Expr, Mma, Operand, Place, Start, Stmt, TileId, Unit, View};
 use sluice_ir::pointwise::{Binary, Unary};
 use sluice_ir::seq::{Core, Root, Seq, Term, core_of};
 
@@ -230,6 +231,33 @@ impl Scan<'_> {
             start = Start::Dst;
             self.draft.body.push(Stmt::Mma(mma));
         }
+    }
+
+    /// `dst = start + left right` in shared memory with the halves of either operand, each transposed or not;
+    /// on tensor cores if no extent is too small for them.
+    pub(super) fn small_product(
+        &mut self,
+        dst: TileId,
+        (left, left_transposed): (&[TileId], bool),
+        (right, right_transposed): (&[TileId], bool),
+        start: Start,
+    ) {
+        let extents = |tile: TileId| [self.draft.tiles[tile.0].rows, self.draft.tiles[tile.0].cols];
+        let [rows, cols] = extents(dst);
+        let inner = extents(left[0])[usize::from(!left_transposed)];
+        // Pairs of columns of f32 tiles are written together.
+        let whole = rows.min(cols).min(inner) >= TENSOR_EXTENT && cols.is_multiple_of(2);
+        let operand = |tile, transposed| Operand { view: self.draft.whole(tile), transposed };
+        let last = Mma {
+            dst: self.draft.whole(dst),
+            a: operand(left[0], left_transposed),
+            b: operand(right[0], right_transposed),
+            start,
+            then: None,
+            band: Band::Full,
+            unit: if whole { Unit::Tensor } else { Unit::Scalar },
+        };
+        self.products(left, right, last);
     }
 
     /// `a b` in columns with the halves of either operand, added to `start`.

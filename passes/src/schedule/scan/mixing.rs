@@ -6,6 +6,7 @@
 
 use super::Scan;
 use super::mixed::{Halves, refused};
+use super::product::TENSOR_EXTENT;
 use super::value::Form;
 use crate::schedule::draft::Home;
 use egg::Id;
@@ -16,9 +17,6 @@ use sluice_ir::kernel::{
 };
 use sluice_ir::pointwise::Binary;
 use sluice_ir::seq::{Mask, Seq};
-
-/// The least extent for which tensor cores are used.
-const TENSOR_EXTENT: usize = 8;
 
 /// Elements of a tile in a nest: the first, and how far each loop goes.
 type Place = (TileId, usize, Vec<usize>);

@@ -14,6 +14,7 @@ mod features;
 mod fuse;
 mod halves;
 mod history;
+mod lti;
 mod mixed;
 mod mixing;
 mod product;
@@ -51,9 +52,14 @@ pub fn fused_scan(
 ) -> Result<Checked, Diagnostic> {
     let columns = axes::column_nodes(term);
     let widest = columns.iter().map(|id| term.shape(*id).features).max().unwrap_or(1);
-    let parts = if axes::mixes_columns(term, &columns) { 1 } else { widest.div_ceil(PART) };
+    let whole = axes::mixes_columns(term, &columns);
+    let parts = if whole { 1 } else { widest.div_ceil(PART) };
+    let setting = Setting { chunk, stages: STAGES, parts, mixed };
+    if term.loops().is_empty() {
+        return in_any_parts(recurrence, term, build, (setting, if whole { 1 } else { widest }));
+    }
     for choice in roles::CHOICES {
-        let setting = Setting { chunk, stages: choice.stages, parts, mixed };
+        let setting = Setting { stages: choice.stages, ..setting };
         match in_roles(recurrence, term, build, (setting, choice)) {
             Ok(Some(kernel)) => return Ok(kernel),
             Ok(None) => break,
@@ -61,14 +67,47 @@ pub fn fused_scan(
             Err(error) => return Err(error),
         }
     }
-    let mut stages = 3;
+    in_stages(recurrence, term, build, setting)
+}
+
+/// The same with all values in shared memory: as few parts of the columns as fit.
+fn in_any_parts(
+    recurrence: &Recurrence,
+    term: &Term,
+    build: &Build<'_>,
+    (setting, widest): (Setting<'_>, usize),
+) -> Result<Checked, Diagnostic> {
+    let mut width = PART;
     loop {
-        match attempt(recurrence, term, build, Setting { chunk, stages, parts, mixed }) {
-            Err(error) if error.code == Code::TooLarge && stages > 1 => stages -= 1,
+        let setting = Setting { parts: widest.div_ceil(width), ..setting };
+        match in_stages(recurrence, term, build, setting) {
+            Err(error) if error.code == Code::TooLarge && width.min(widest) > NARROWEST => {
+                width /= 2;
+            }
             result => return result,
         }
     }
 }
+
+fn in_stages(
+    recurrence: &Recurrence,
+    term: &Term,
+    build: &Build<'_>,
+    mut setting: Setting<'_>,
+) -> Result<Checked, Diagnostic> {
+    loop {
+        match attempt(recurrence, term, build, setting) {
+            Err(error) if error.code == Code::TooLarge && setting.stages > 1 => setting.stages -= 1,
+            result => return result,
+        }
+    }
+}
+
+/// Stages of loads that are tried first.
+const STAGES: usize = 3;
+
+/// Fewest columns of a part: less would leave tensor cores without work.
+const NARROWEST: usize = 8;
 
 /// Warps of a kernel whose values are all in shared memory.
 const SHARED_WARPS: usize = 8;
@@ -120,6 +159,8 @@ struct Scan<'a> {
     draft: Draft,
     /// Whether the features of a node are columns of a state.
     columns: Vec<bool>,
+    /// Whether states are in columns.
+    in_columns: bool,
     /// How many nodes read a node.
     uses: Vec<usize>,
     /// Whether some reader of a node wants more than operand precision.
@@ -142,6 +183,8 @@ struct Scan<'a> {
     /// Loops with a dense transition, and powers of transitions by doublings.
     dense: Vec<dense::Rows>,
     powers: BTreeMap<(Id, u32), [TileId; 2]>,
+    /// Loops with a constant transition and direction, and what their readers share.
+    lti: lti::Shared,
     /// Loops of stacked states, rows cut to parts, and products of matrices.
     stacked: Vec<mixed::Stacked>,
     stacked_parts: BTreeMap<(Id, bool), Vec<Vec<TileId>>>,
@@ -168,6 +211,7 @@ impl<'a> Scan<'a> {
             operand: build.operand(),
             draft: Draft::default(),
             columns,
+            in_columns: !term.loops().is_empty(),
             uses,
             wide,
             needs: amplify::needs(term, build.dtype != build.operand()),
@@ -181,6 +225,7 @@ impl<'a> Scan<'a> {
             loops: Vec::new(),
             dense: Vec::new(),
             powers: BTreeMap::new(),
+            lti: lti::Shared::default(),
             stacked: Vec::new(),
             stacked_parts: BTreeMap::new(),
             chains: BTreeMap::new(),
@@ -227,6 +272,7 @@ impl<'a> Scan<'a> {
         self.prepare_stacked()?;
         self.update_states()?;
         self.update_rows()?;
+        self.update_lti()?;
         self.update_stacked()
     }
 

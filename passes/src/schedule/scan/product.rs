@@ -17,7 +17,7 @@ use sluice_ir::seq::{Core, Mask, Seq};
 const BLOCK: usize = 16;
 
 /// The least extent for which tensor cores are used.
-const TENSOR_EXTENT: usize = 8;
+pub(super) const TENSOR_EXTENT: usize = 8;
 
 /// Rows of a fragment of tensor cores.
 const FRAGMENT: usize = 16;

@@ -1,6 +1,7 @@
 //! Where a node's value lives and how it gets there.
 
-use super::Scan;
+use super::mixed::refused;
+use super::{NARROWEST, Scan};
 use crate::schedule::draft::Home;
 use crate::schedule::params;
 use egg::Id;
@@ -104,8 +105,9 @@ impl Scan<'_> {
         let shape = self.term.shape(id);
         let width = shape.features;
         let cut = self.setting.parts > 1 && self.columns[usize::from(id)] && width > 1;
+        let unit = if self.in_columns { 16 } else { NARROWEST };
         let cols =
-            if cut { width.div_ceil(self.setting.parts).next_multiple_of(16) } else { width };
+            if cut { width.div_ceil(self.setting.parts).next_multiple_of(unit) } else { width };
         [self.blocks(id) * shape.rows, cols]
     }
 
@@ -130,7 +132,8 @@ impl Scan<'_> {
             }
             _ => false,
         };
-        computed && self.columns[usize::from(id)]
+        // Registers are for the columns of states; states with a constant transition have none there.
+        computed && self.columns[usize::from(id)] && self.in_columns
     }
 
     /// Whether a pointwise node belongs with columns: it reads a value that does, or a token's row of
@@ -238,6 +241,10 @@ impl Scan<'_> {
             }
             Seq::Hist([_, ..]) => self.state_before(id, dtype),
             Seq::Hz(_) => self.written(id, dtype),
+            Seq::Krylov(_) => Err(refused("powers that are read in another way than by states")),
+            Seq::Dots(_) => self.dots(id),
+            Seq::Conv(_) => self.convolution(id),
+            Seq::Lhist(_) => self.lti_state(id),
             Seq::Drun(_) => self.run_of_rows(id),
             Seq::Dhist(_) => self.rows_before(id),
             Seq::Mm(_) | Seq::Mmt(_) | Seq::Tmm(_) | Seq::Solve(_) if !self.is_broadcast(id) => {
