@@ -64,6 +64,7 @@ KINDS = {
     "unit": lambda normal, uniform: normal / np.linalg.norm(normal, axis=-1, keepdims=True),
     "decay": lambda normal, uniform: -0.01 - uniform,
     "share": lambda normal, uniform: uniform,
+    "twice": lambda normal, uniform: 2 * uniform,
     "scale": lambda normal, uniform: 0.5 + uniform,
     "angle": lambda normal, uniform: 3 * normal,
     "retention": lambda normal, uniform: np.log(1 - 2.0 ** (-5 - np.arange(HEADS))),
@@ -204,10 +205,9 @@ def delta_rule(f, q, k, v, beta):
 
 
 @row("delta_rule_negative_eigenvalues", "delta_rule/naive.py:delta_rule_recurrence",
-     q="K", k="K unit", v="V", beta="share")
+     q="K", k="K unit", v="V", beta="twice")
 def delta_rule_negative_eigenvalues(f, q, k, v, beta):
-    found = delta_rule(f, q, k, v, 2 * beta)
-    return {"o": found["o"], "scan_S": found["S"]}
+    return delta_rule(f, q, k, v, beta)
 
 
 @row("gated_delta_rule", "gated_delta_rule/naive.py:naive_recurrent_gated_delta_rule",
@@ -215,6 +215,12 @@ def delta_rule_negative_eigenvalues(f, q, k, v, beta):
 def gated_delta_rule(f, q, k, v, g, beta):
     o, S = f(q, k, v, beta, g, output_final_state=True)
     return {"o": o, "S": S}
+
+
+@row("gated_delta_rule_negative_eigenvalues", "gated_delta_rule/naive.py:naive_recurrent_gated_delta_rule",
+     q="K", k="K unit", v="V", g="decay", beta="twice")
+def gated_delta_rule_negative_eigenvalues(f, q, k, v, g, beta):
+    return gated_delta_rule(f, q, k, v, g, beta)
 
 
 @row("gated_delta_product", "gated_delta_product/naive.py:naive_recurrent_gated_delta_product",

@@ -291,7 +291,7 @@ impl Crossing<'_> {
         let mut body = order::few_barriers(kernel, &before, stmts, Sync::Role);
         body.drain(..before.len());
         let body = warpgroup::begun(kernel, body, self.loaded);
-        let body = self.waiting(warpgroup::fenced(body), true);
+        let body = self.waiting(warpgroup::fenced(kernel, body), true);
         let mut body = self.leaving(kernel, body, self.loaded, self.left);
         // Whoever arrives speaks for all of the maker's threads.
         let done = [Sync::ProxyFence, Sync::Role, Sync::Arrive(self.made)];
@@ -302,7 +302,7 @@ impl Crossing<'_> {
     /// The keeper's body.
     fn keeper(&self, kernel: &Kernel, stmts: Vec<Stmt>) -> Vec<Stmt> {
         let body = warpgroup::overlapped(kernel, &stmts, MOST_LIVE);
-        let body = warpgroup::fenced(order::around(kernel, body, Sync::Role));
+        let body = warpgroup::fenced(kernel, order::around(kernel, body, Sync::Role));
         let body = self.waiting(body, false);
         let body = self.leaving(kernel, body, self.loaded, self.left);
         self.leaving(kernel, body, self.handed, self.taken)

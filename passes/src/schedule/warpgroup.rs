@@ -8,7 +8,6 @@ use sluice_ir::kernel::{
     Arg, Body, Kernel, Mma, Place, Start, Stmt, Swizzle, Sync, Tile, TileId, Unit, View,
 };
 use std::collections::{BTreeSet, VecDeque};
-use std::ops::Range;
 
 /// Rows of a product by a warpgroup in shared memory, and 16-bit columns of a swizzled panel.
 const WIDTH: usize = 64;
@@ -101,10 +100,11 @@ pub(super) fn swizzle(tile: &mut Tile) {
 
 /// Puts a proxy fence before each barrier behind which a product by warpgroups reads what the role has written
 /// before it.
-pub(super) fn fenced(body: Vec<Stmt>) -> Vec<Stmt> {
+pub(super) fn fenced(kernel: &Kernel, body: Vec<Stmt>) -> Vec<Stmt> {
+    let shared = |t: &TileId| kernel.tile(*t).shared().is_some();
     let reads = |s: &Stmt| match s {
         Stmt::Mma(m) | Stmt::Begin(m) if m.unit == Unit::Warpgroup => {
-            vec![m.a.view.tile, m.b.view.tile]
+            [m.a.view.tile, m.b.view.tile].into_iter().filter(shared).collect()
         }
         _ => vec![],
     };
@@ -148,53 +148,48 @@ pub(super) fn runs_on(kernel: &Kernel, stmt: &Stmt) -> bool {
 }
 
 /// Orders statements so that products start as early as they can and are waited for as late as the
-/// registers of a thread allow.
-pub(super) fn overlapped(kernel: &Kernel, body: &[Stmt], registers: usize) -> Vec<Stmt> {
-    let lazy = ordered(kernel, body, false);
-    if live_registers(kernel, &lazy) <= registers { lazy } else { ordered(kernel, body, true) }
-}
-
-/// Greedy: a product whose operands are there comes first; then what touches no running product; then,
-/// behind a wait, what touches the oldest. All products are complete at the end.
+/// `most` registers of a thread allow.
 ///
-/// `in_waves`: once there has been a wait, no product starts before all that run are complete, so that
-/// their operands are gone.
-fn ordered(kernel: &Kernel, body: &[Stmt], in_waves: bool) -> Vec<Stmt> {
+/// Greedy: a product whose operands are there comes first; then what touches no running product; then,
+/// behind a wait, what touches the oldest. What would take more registers than there are waits, too, until
+/// products have left theirs. All products are complete at the end.
+pub(super) fn overlapped(kernel: &Kernel, body: &[Stmt], most: usize) -> Vec<Stmt> {
     let before: Vec<Vec<usize>> = (0..body.len())
         .map(|j| (0..j).filter(|i| depends(&body[*i], &body[j])).collect())
         .collect();
     let mut placed = vec![false; body.len()];
-    let mut running: VecDeque<TileId> = VecDeque::new();
-    let mut waited = false;
+    let mut running: VecDeque<usize> = VecDeque::new();
     let mut out = Vec::new();
-    // The latest running product that a statement must wait for, counted from the oldest.
-    let needs = |stmt: &Stmt, running: &VecDeque<TileId>| {
-        let touches = |t: &TileId| stmt.reads().contains(t) || stmt.writes().contains(t);
-        running.iter().rposition(touches)
+    // The latest running product that a statement must wait for, counted from the oldest. A product may go
+    // on adding to what runs.
+    let needs = |stmt: &Stmt, running: &VecDeque<usize>| {
+        let touches = |t: &TileId| match stmt {
+            Stmt::Mma(m) if m.start == Start::Dst && runs_on(kernel, stmt) => m.b.view.tile == *t,
+            _ => stmt.reads().contains(t) || stmt.writes().contains(t),
+        };
+        running.iter().rposition(|i| body[*i].writes().iter().any(touches))
     };
     while placed.contains(&false) {
         let ready: Vec<usize> = (0..body.len())
             .filter(|i| !placed[*i] && before[*i].iter().all(|j| placed[*j]))
             .collect();
-        let wait = |i: &usize| needs(&body[*i], &running);
-        let next = ready
-            .iter()
-            .find(|i| runs_on(kernel, &body[**i]) && wait(i).is_none())
-            .or_else(|| ready.iter().find(|i| wait(i).is_none()))
-            .or_else(|| ready.iter().min_by_key(|i| wait(i)));
-        let next = *next.expect("an order that respects the data has a next statement");
-        if let Some(last) = needs(&body[next], &running) {
-            running.drain(..=last);
+        let held = |i: &usize| live_registers(kernel, body, &placed, &running, *i);
+        let free = |i: &usize| needs(&body[*i], &running).is_none();
+        let room = |i: &usize| free(i) && held(i) <= most;
+        let next = ready.iter().find(|i| runs_on(kernel, &body[**i]) && room(i));
+        let next = next.or_else(|| ready.iter().find(|i| room(i)));
+        let Some(next) = next.copied().or_else(|| {
+            // Nothing runs that could leave registers: what takes the fewest.
+            let few = || ready.iter().copied().min_by_key(held);
+            running.is_empty().then(few).flatten()
+        }) else {
+            let first = ready.iter().map(|i| needs(&body[*i], &running).unwrap_or(0)).min();
+            running.drain(..=first.unwrap_or(0));
             out.push(Stmt::Sync(Sync::Products { pending: running.len() }));
-            waited = true;
-        }
+            continue;
+        };
         if runs_on(kernel, &body[next]) {
-            if in_waves && waited && !running.is_empty() {
-                running.clear();
-                out.push(Stmt::Sync(Sync::Products { pending: 0 }));
-            }
-            waited = false;
-            running.extend(body[next].writes());
+            running.push_back(next);
         }
         out.push(body[next].clone());
         placed[next] = true;
@@ -205,31 +200,29 @@ fn ordered(kernel: &Kernel, body: &[Stmt], in_waves: bool) -> Vec<Stmt> {
     late(kernel, &out)
 }
 
-/// Registers a thread that the column tiles of a body take at most: each from where it is made to where it
-/// is read last, operands until their product is complete, carried tiles always.
-fn live_registers(kernel: &Kernel, body: &[Stmt]) -> usize {
-    let tiles: BTreeSet<TileId> =
-        body.iter().flat_map(|s| s.reads().into_iter().chain(s.writes())).collect();
-    let in_columns = |t: &TileId| kernel.tile(*t).shared().is_none();
-    let mut lives: Vec<(Range<usize>, usize)> = Vec::new();
-    for tile in tiles.into_iter().filter(in_columns) {
-        let touches = |s: &Stmt| s.reads().contains(&tile) || s.writes().contains(&tile);
-        let first = body.iter().position(touches).unwrap_or(0);
-        let read = body.iter().rposition(|s| s.reads().contains(&tile)).unwrap_or(first);
-        let last = match &body[read] {
-            s @ Stmt::Mma(m) if runs_on(kernel, s) && m.b.view.tile == tile => {
-                completed(kernel, body, read)
-            }
-            _ => read,
-        };
-        let life = if kernel.carried.contains(&tile) { 0..body.len() } else { first..last };
-        // What the next statement takes up is not held as a whole.
-        if life.len() > 1 {
-            lives.push((life, registers(kernel, tile)));
-        }
-    }
-    let at = |i: usize| lives.iter().filter(|(l, _)| l.contains(&i)).map(|(_, r)| r).sum();
-    (0..body.len()).map(at).max().unwrap_or(0)
+/// Registers a thread that column tiles take once `next` is placed, too: those that are there and will be
+/// read, operands and sums of running products, and carried tiles.
+fn live_registers(
+    kernel: &Kernel,
+    body: &[Stmt],
+    placed: &[bool],
+    running: &VecDeque<usize>,
+    next: usize,
+) -> usize {
+    let done = |i: usize| placed[i] || i == next;
+    // What a sum starts from is where the sum is.
+    let touched = |i: usize| match &body[i] {
+        Stmt::Mma(m) => vec![m.dst.tile, m.b.view.tile],
+        other => other.writes(),
+    };
+    let written = (0..body.len()).filter(|i| done(*i)).flat_map(|i| body[i].writes());
+    let there: BTreeSet<TileId> = written.chain(kernel.carried.iter().copied()).collect();
+    let read = (0..body.len()).filter(|i| !done(*i)).flat_map(|i| body[i].reads());
+    let runs = running.iter().copied().chain(runs_on(kernel, &body[next]).then_some(next));
+    let wanted = read.chain(runs.flat_map(touched)).chain(kernel.carried.iter().copied());
+    let wanted: BTreeSet<TileId> = wanted.collect();
+    let in_columns = |t: &&TileId| kernel.tile(**t).shared().is_none();
+    there.intersection(&wanted).filter(in_columns).map(|t| registers(kernel, *t)).sum()
 }
 
 /// Registers a thread of a column tile: a warp has 16 columns of every row.
@@ -238,30 +231,23 @@ fn registers(kernel: &Kernel, tile: TileId) -> usize {
     rows * cols.min(&16) * dtype.bytes() / 4 / 32
 }
 
-/// Where the product of statement `at` is waited for.
-fn completed(kernel: &Kernel, body: &[Stmt], at: usize) -> usize {
-    let mut younger = 0;
-    for (i, stmt) in body.iter().enumerate().skip(at + 1) {
-        match stmt {
-            Stmt::Sync(Sync::Products { pending }) if *pending <= younger => return i,
-            s => younger += usize::from(runs_on(kernel, s)),
-        }
-    }
-    body.len()
-}
-
 /// Moves what makes a value in registers down to its first reader, so that registers hold it for a short
-/// time; what a tile is made of itself stays where it fills the wait for a product.
+/// time; what a tile is made of itself stays where it fills the wait for a product, and so does the last
+/// reader of other registers.
 fn late(kernel: &Kernel, body: &[Stmt]) -> Vec<Stmt> {
     let mut out: Vec<Stmt> = Vec::new();
     for stmt in body.iter().rev() {
-        let in_columns = |t: &TileId| kernel.tile(*t).shared().is_none();
-        let made = stmt.writes();
+        let in_columns = |t: &&TileId| kernel.tile(**t).shared().is_none();
+        let (made, read) = (stmt.writes(), stmt.reads());
+        let to = out.iter().position(|later| depends(stmt, later)).unwrap_or(0);
+        let held = |t: &TileId| {
+            kernel.carried.contains(t) || out[to..].iter().any(|later| later.reads().contains(t))
+        };
         let sinks = !runs_on(kernel, stmt)
-            && made.iter().any(in_columns)
-            && !stmt.reads().iter().any(|t| made.contains(t));
-        let reader = out.iter().position(|later| depends(stmt, later));
-        out.insert(if sinks { reader.unwrap_or(0) } else { 0 }, stmt.clone());
+            && made.iter().any(|t| in_columns(&t))
+            && !read.iter().any(|t| made.contains(t))
+            && read.iter().filter(in_columns).all(held);
+        out.insert(if sinks { to } else { 0 }, stmt.clone());
     }
     out
 }

@@ -3,11 +3,12 @@
 //! A product of halves has the error of one rounding squared, and costs two or three products. It is taken
 //! where one rounding is not enough:
 //!
-//! * **Feedback that need not fade.** A state that takes part in what is written to it and whose decay
-//!   may be 1 keeps every rounding error of its reads and writes for good, and the errors of all chunks
-//!   add up. Four terms of like size make it: the state that feedback reads, the inverse of its matrix, what
-//!   is solved for, and the values that are written; so all are taken in halves, and written values also
-//!   where outputs read them. Chunks are short there: the errors of a solve grow with its rows.
+//! * **Feedback that need not fade** (see [`Errors`]). A state that takes part in what is written to it and
+//!   whose decay may be 1 keeps every rounding error of its reads and writes until something replaces
+//!   what it holds. Four terms of like size make an error: the state that feedback reads, the inverse of
+//!   its matrix, what is solved for, and the values that are written. All but the inverse are taken in
+//!   halves. Where nothing bounds the sum of the errors of all chunks the inverse is, too, and written
+//!   values also where outputs read them; chunks are short there: the errors of a solve grow with its rows.
 //! * **Sums that are amplified** (see [`super::amplify`]), if the compiler made their rows itself: features,
 //!   rotated queries and keys. The rounding of an input is the caller's.
 //! * **States that are mixed** once the tokens are done, as those of a rotation are: an error that is small
@@ -23,7 +24,7 @@ use crate::schedule::draft::Home;
 use egg::Id;
 use sluice_ir::diagnostic::Diagnostic;
 use sluice_ir::kernel::{Arg, Band, Expr, Mma, Operand, Place, Start, Stmt, TileId, Unit, View};
-use sluice_ir::pointwise::{Binary, Unary};
+use sluice_ir::pointwise::{Binary, Interval, Unary};
 use sluice_ir::seq::{Core, Root, Seq, Term, core_of};
 
 /// The longest chunk for a loop whose errors add up: those within a chunk's solve grow with its rows.
@@ -33,11 +34,63 @@ const EXACT_CHUNK: usize = 32;
 /// that replace each other are large beside what is read of them all.
 const EXACT_ROWS: usize = 32;
 
-/// Whether every error in the states of a loop may stay: they feed back, and need not fade.
-pub(super) fn keeps_errors(term: &Term, core: Core) -> bool {
+/// What becomes of rounding errors in the states of a loop.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Errors {
+    /// Nothing is fed back, or the states decay, and the errors with them.
+    Fade,
+    /// Feedback erases what it reads, errors as well: they stay a fraction of the state.
+    AreErased,
+    /// They may all stay.
+    Stay,
+}
+
+fn errors(term: &Term, core: Core) -> Errors {
     let feedback = !term.is_zero(core.a) && !term.is_zero(core.p);
     let stays = |gate: Id| term.is_zero(gate) || term.facts(gate).array().range.hi >= 0.0;
-    feedback && stays(core.g) && stays(core.w)
+    if !(feedback && stays(core.g) && stays(core.w)) {
+        Errors::Fade
+    } else if erases(term, core) {
+        Errors::AreErased
+    } else {
+        Errors::Stay
+    }
+}
+
+/// Whether every error in the states of a loop may stay.
+pub(super) fn keeps_errors(term: &Term, core: Core) -> bool {
+    errors(term, core) == Errors::Stay
+}
+
+/// Whether feedback takes away at most what it reads: `I - s k k^T` with a strength `s` in `[0, 1]`.
+///
+/// Reads under keys `k` of one size in `K` random directions, with errors of relative size `u`, make an
+/// error `E` of the state that follows the recurrence of the state itself with other sources: one write
+/// takes `s (2 - s) / K` of `|E|^2` away and adds `s^2 u^2 |k^T S|^2`, where values add `s^2 |v|^2`. So
+/// `|E| / |S|` is `u |k^T S| / |v|`, and with `|S|^2 = K |v|^2 s / (2 - s)` that is `u` times the root of
+/// `s / (2 - s)`: at most `u` for `s <= 1`, without a bound as `s` nears 2, where writes reflect.
+fn erases(term: &Term, core: Core) -> bool {
+    let (key, strength) = bounded_factors(term, core.a);
+    let (reader, more) = bounded_factors(term, core.p);
+    let strength = Binary::Mul.range(strength, more);
+    key == reader && strength.lo >= -1.0 && strength.hi <= 0.0
+}
+
+/// A value without the factors that are declared or proven to be bounded, and the range of their product.
+fn bounded_factors(term: &Term, id: Id) -> (Id, Interval) {
+    let of = |x: Id| term.facts(x).array().range;
+    let bounded = |x: Id| of(x).lo.is_finite() && of(x).hi.is_finite();
+    let joined = |x: Id, factor: Interval| {
+        let (rest, range) = bounded_factors(term, x);
+        (rest, Binary::Mul.range(range, factor))
+    };
+    match *term.node(id) {
+        Seq::Blk([_, x]) | Seq::Unblk([_, x]) => bounded_factors(term, x),
+        Seq::Unary(Unary::Neg, [x]) => joined(x, Interval::point(-1.0)),
+        Seq::Binary(Binary::Mul, [a, b]) if bounded(a) => joined(b, of(a)),
+        Seq::Binary(Binary::Mul, [a, b]) if bounded(b) => joined(a, of(b)),
+        _ => (id, Interval::point(1.0)),
+    }
 }
 
 /// The longest chunk for which a fused scan of the term is accurate, if there is a limit.
@@ -45,8 +98,9 @@ pub fn longest_chunk(term: &Term) -> Option<usize> {
     term.loops().iter().any(|(core, _)| keeps_errors(term, *core)).then_some(EXACT_CHUNK)
 }
 
-/// Products of one sum, the least first: which halves of the left and of the right operand.
-const PRODUCTS: [(usize, usize); 3] = [(1, 0), (0, 1), (0, 0)];
+/// Products of one sum: which halves of the left and of the right operand. The rounded values come first: what
+/// they lost can take their registers then.
+const PRODUCTS: [(usize, usize); 3] = [(0, 0), (0, 1), (1, 0)];
 
 impl Scan<'_> {
     /// Which operands of a product are wanted in halves, the left one and the right one.
@@ -122,6 +176,11 @@ impl Scan<'_> {
         let mixed =
             |root: &Root| self.setting.mixed.contains(&root.name) && self.ends(root.id, core);
         keeps_errors(self.term, core) || self.term.roots().iter().any(mixed)
+    }
+
+    /// Whether feedback reads, solves for and writes both halves of its values.
+    pub(super) fn feeds_halves(&self, core: Core) -> bool {
+        errors(self.term, core) != Errors::Fade || self.is_exact_loop(core)
     }
 
     /// Whether a node is the last state of a loop or some of its columns.
@@ -215,20 +274,21 @@ impl Scan<'_> {
         Ok(self.with_lost(wanted, exact, rounded))
     }
 
-    /// Appends `last = then(start + left right)` over the products of halves, the largest last.
+    /// Appends `last = then(start + left right)` over the products of halves.
     pub(super) fn products(&mut self, left: &[TileId], right: &[TileId], last: Mma) {
-        let mut start = last.start;
-        for (i, j) in PRODUCTS {
-            let (Some(a), Some(b)) = (left.get(i), right.get(j)) else { continue };
-            let largest = (i, j) == (0, 0);
+        let there = PRODUCTS.into_iter().filter_map(|(i, j)| Some([*left.get(i)?, *right.get(j)?]));
+        let operands: Vec<[TileId; 2]> = there.collect();
+        let count = operands.len();
+        for (n, [a, b]) in operands.into_iter().enumerate() {
             let mut mma = last.clone();
-            mma.a.view = View { tile: *a, ..mma.a.view };
-            mma.b.view = View { tile: *b, ..mma.b.view };
-            mma.start = start;
-            if !largest {
+            mma.a.view = View { tile: a, ..mma.a.view };
+            mma.b.view = View { tile: b, ..mma.b.view };
+            if n > 0 {
+                mma.start = Start::Dst;
+            }
+            if n + 1 < count {
                 mma.then = None;
             }
-            start = Start::Dst;
             self.draft.body.push(Stmt::Mma(mma));
         }
     }

@@ -134,7 +134,7 @@ impl Scan<'_> {
             if self.term.is_zero(core.b) { None } else { Some(self.view(core.b, Form::Columns)?) };
         let x = self.draft.tile("feedback", size, self.build.compute, Home::Columns);
         let (reader, factors) = self.row_factors(core.p);
-        let exact = self.is_exact_loop(core);
+        let (exact, halves) = (self.is_exact_loop(core), self.feeds_halves(core));
         let (p, readers) = self.halves(reader, Form::SharedOperand, exact)?;
         let (dst, h) = (self.draft.whole(x), self.draft.whole(before));
         let then = self.scaled_sum(&factors, start)?;
@@ -144,7 +144,7 @@ impl Scan<'_> {
         };
         let read = Mma { then, ..plain_product(dst, p, h, start) };
         let state = self.loops[index].1.state;
-        let before = self.with_lost(exact, state, before);
+        let before = self.with_lost(halves, state, before);
         self.products(&readers, &before, read);
         if self.term.is_zero(core.l) {
             return Ok(x);
@@ -152,7 +152,7 @@ impl Scan<'_> {
         let inverse = self.inverse_halves(core.l, exact)?;
         let z = self.draft.tile("written", size, self.build.compute, Home::Columns);
         let rounded = self.packed(x);
-        let right = self.with_lost(exact, x, rounded);
+        let right = self.with_lost(halves, x, rounded);
         let (dst, start) = (self.draft.whole(z), Start::Tile(self.draft.whole(x)));
         let band = self.band(core.l);
         self.solve_products(dst, (&inverse, &right), (start, band));
@@ -251,13 +251,14 @@ impl Scan<'_> {
                 vec![self.view(d, Form::ColumnsOperand)?.tile]
             }
             values => {
-                let exact = match values {
-                    Value::Node(d) => self.view(d, Form::Columns)?,
-                    Value::Tile(z) => self.draft.whole(z),
+                let (exact, fed_back) = match values {
+                    Value::Node(d) => (self.view(d, Form::Columns)?, false),
+                    Value::Tile(z) => (self.draft.whole(z), self.feeds_halves(core)),
                 };
                 let exact = self.scaled(View { blocks: 1, ..exact }, &factors)?;
                 let rounded = self.packed(exact);
-                self.with_lost(keys_are_rounded && !features || exact_loop, exact, rounded)
+                let wanted = keys_are_rounded && !features || exact_loop || fed_back;
+                self.with_lost(wanted, exact, rounded)
             }
         };
         let (_, keys) = self.halves(keys, Form::SharedOperand, exact_loop || features)?;
