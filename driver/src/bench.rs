@@ -1,5 +1,6 @@
 //! Times a program on a GPU, after checking that what is timed is right.
 
+use crate::alone::Alone;
 use crate::execute::load;
 use crate::extents::Extents;
 use crate::verify::{draw, errors};
@@ -7,8 +8,8 @@ use serde::Serialize;
 use sluice_ir::accuracy::tolerance;
 use sluice_ir::diagnostic::Diagnostic;
 use sluice_ir::dtype::Dtype;
-use sluice_ir::problem::{Array, Arrays, Problem};
-use sluice_ir::step::{self, Rate, Recurrence, Sharing};
+use sluice_ir::problem::Problem;
+use sluice_ir::step::{self, Recurrence};
 use sluice_ir::target::Target;
 use sluice_passes::schedule::Build;
 use sluice_runtime::suite::Timing;
@@ -124,68 +125,4 @@ pub fn bench(recurrence: &Recurrence, work: &Workload) -> Result<BenchReport, Ve
         }
     }
     Ok(report)
-}
-
-/// One head of one sequence of a problem.
-struct Alone<'a> {
-    recurrence: &'a Recurrence,
-    problem: &'a Problem,
-    sequence: usize,
-    head: usize,
-}
-
-impl Alone<'_> {
-    fn problem(&self) -> Problem {
-        let (first, last) = self.span();
-        let cu_seqlens = vec![0, last - first];
-        Problem { heads: 1, groups: 1, cu_seqlens, ..self.problem.clone() }
-    }
-
-    fn span(&self) -> (usize, usize) {
-        let ends = &self.problem.cu_seqlens;
-        (ends[self.sequence], ends[self.sequence + 1])
-    }
-
-    /// Rows `first .. last` of one of `heads` heads.
-    fn slice(array: &Array, (first, last): (usize, usize), (head, heads): (usize, usize)) -> Array {
-        let inner = &array.shape[2..];
-        let data = (first..last).flat_map(|i| array.row(i * heads + head, 2).iter().copied());
-        Array { shape: [&[last - first, 1], inner].concat(), data: data.collect() }
-    }
-
-    fn inputs(&self, all: &Arrays) -> Arrays {
-        let input = |input: &step::Input| {
-            let rows = match input.sharing {
-                Sharing::Head => (self.head, self.problem.heads),
-                Sharing::Group => (self.problem.group_of(self.head), self.problem.groups),
-            };
-            let array = &all[&input.name];
-            let part = match input.rate {
-                Rate::Token => Self::slice(array, self.span(), rows),
-                Rate::Model => Array {
-                    shape: [&[1], &array.shape[1..]].concat(),
-                    data: array.row(rows.0, 1).to_vec(),
-                },
-            };
-            (input.name.clone(), part)
-        };
-        let span = (self.sequence, self.sequence + 1);
-        let head = (self.head, self.problem.heads);
-        let given = self.recurrence.states.iter().filter_map(|s| {
-            all.get(&s.name).map(|array| (s.name.clone(), Self::slice(array, span, head)))
-        });
-        self.recurrence.inputs.iter().map(input).chain(given).collect()
-    }
-
-    fn results(&self, all: &Arrays) -> Arrays {
-        let head = (self.head, self.problem.heads);
-        let output =
-            |o: &step::Output| (o.name.clone(), Self::slice(&all[&o.name], self.span(), head));
-        let state = |s: &step::State| {
-            let span = (self.sequence, self.sequence + 1);
-            (s.name.clone(), Self::slice(&all[&s.name], span, head))
-        };
-        let outputs = self.recurrence.outputs.iter().map(output);
-        outputs.chain(self.recurrence.states.iter().map(state)).collect()
-    }
 }

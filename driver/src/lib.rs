@@ -10,6 +10,7 @@
 //! ```
 
 #[cfg(feature = "cuda")]
+mod alone;
 pub mod bench;
 pub mod error_index;
 pub mod execute;

@@ -4,6 +4,7 @@
 
 mod export;
 mod random;
+mod repeat;
 mod shapes;
 mod subjects;
 
@@ -218,6 +219,10 @@ fn compare(
                 passed: error.relative_rms <= bound,
             }
         }));
+        if subject.repeats {
+            let found = repeat::checks(recurrence, problem, &sample.inputs, subject, &got);
+            checks.extend(found.map_err(|e| vec![e])?);
+        }
     }
     Ok(checks)
 }

@@ -25,6 +25,8 @@ pub(super) struct Subject {
     pub(super) name: String,
     /// Element type whose tolerance applies.
     pub(super) dtype: Dtype,
+    /// Whether it must compute the same bits again, and for a part of the problem alone.
+    pub(super) repeats: bool,
     /// The form's own evaluator or its code.
     pub(super) run: Run,
 }
@@ -74,7 +76,8 @@ pub(super) fn subjects(
     program.steps(&mut subjects).map_err(|e| vec![e])?;
     if options.device {
         for (name, run) in on_device(recurrence, &build)?.each {
-            subjects.add(&format!("device {name}"), build.operand(), run);
+            let (name, dtype) = (format!("device {name}"), build.operand());
+            subjects.ready.push(Subject { name, dtype, repeats: true, run });
         }
     }
     Ok(subjects)
@@ -82,7 +85,7 @@ pub(super) fn subjects(
 
 impl Subjects {
     fn add(&mut self, name: &str, dtype: Dtype, run: Run) {
-        self.ready.push(Subject { name: name.to_owned(), dtype, run });
+        self.ready.push(Subject { name: name.to_owned(), dtype, repeats: false, run });
     }
 }
 
