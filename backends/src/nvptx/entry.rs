@@ -141,20 +141,20 @@ fn function<'c>(context: &'c Context, kernel: &Kernel, target: &Target) -> Opera
     emitter.b.effect("llvm.return", &[], &[]);
     let signature = format!("!llvm.func<void ({})>", types.join(", "));
     let signature = Type::parse(context, &signature).expect("a function type");
-    operation(
-        context,
-        "llvm.func",
-        region,
-        &[
-            ("sym_name", StringAttribute::new(context, &kernel.name).into()),
-            ("function_type", TypeAttribute::new(signature).into()),
-            ("CConv", parse(context, "#llvm.cconv<ccc>")),
-            ("linkage", parse(context, "#llvm.linkage<external>")),
-            ("visibility_", parse(context, "0 : i64")),
-            ("nvvm.kernel", parse(context, "unit")),
-            ("nvvm.reqntid", parse(context, &format!("array<i32: {}, 1, 1>", kernel.threads()))),
-        ],
-    )
+    let mut attributes = vec![
+        ("sym_name", StringAttribute::new(context, &kernel.name).into()),
+        ("function_type", TypeAttribute::new(signature).into()),
+        ("CConv", parse(context, "#llvm.cconv<ccc>")),
+        ("linkage", parse(context, "#llvm.linkage<external>")),
+        ("visibility_", parse(context, "0 : i64")),
+        ("nvvm.kernel", parse(context, "unit")),
+        ("nvvm.reqntid", parse(context, &format!("array<i32: {}, 1, 1>", kernel.threads()))),
+    ];
+    if kernel.roles.iter().any(|role| role.registers.is_some()) {
+        // Else the assembler may not know how many registers there are to deal.
+        attributes.push(("nvvm.minctasm", parse(context, "1 : i32")));
+    }
+    operation(context, "llvm.func", region, &attributes)
 }
 
 /// Coordinates, the sequence's extent, and the parameters' first elements for this head.

@@ -19,9 +19,12 @@ pub struct Assembled {
     pub stack_bytes: usize,
     /// Bytes of static shared memory.
     pub shared_bytes: usize,
-    /// Warnings, one a line.
-    pub warnings: Vec<String>,
 }
+
+/// What ptxas reports if it does not deal registers to roles as it is told (C7507, C7508), if a call keeps
+/// products by warpgroups from running on (C7510), or registers are too few for them to (C7512): the
+/// code is right and slow.
+const SLOW: [&str; 4] = ["(C7507)", "(C7508)", "(C7510)", "(C7512)"];
 
 /// Assembles PTX with the `ptxas` at a path, through files in `scratch`.
 ///
@@ -54,6 +57,12 @@ pub fn assemble(
     if !run.status.success() {
         return Err(refusal(ptxas, &run.status.to_string(), report.trim_end()));
     }
+    if let Some(line) = report.lines().find(|line| SLOW.iter().any(|code| line.contains(code))) {
+        let message = format!("ptxas would make slow code: {line}");
+        let help = "report this with the program as a bug of the compiler; \
+                    `--chunk 16` builds it without roles";
+        return Err(Diagnostic::new(Code::ToolFailed, message).with_help(help));
+    }
     let cubin = fs::read(&output).map_err(file_error)?;
     Ok(Assembled {
         cubin,
@@ -61,7 +70,6 @@ pub fn assemble(
         spill_bytes: number_before(&report, " bytes spill stores"),
         stack_bytes: number_before(&report, " bytes stack frame"),
         shared_bytes: number_before(&report, " bytes smem"),
-        warnings: report.lines().filter(|l| l.contains("warning")).map(str::to_owned).collect(),
     })
 }
 
