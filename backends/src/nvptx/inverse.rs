@@ -1,7 +1,7 @@
 //! Inverses of unit triangular matrices, by blocks of 16 rows.
 //!
-//! With `Y = (I - L)^-1 - I`: the diagonal blocks come from forward substitution in f32, one lane a
-//! column. Then each warp takes block columns `j` and goes down their rows:
+//! With `Y = (I - L)^-1 - I`: the diagonal blocks come from forward substitution in f32. Then each warp
+//! takes block columns `j` and goes down their rows:
 //! `M_ij = L_ij + sum_{j <= k < i} L_ik Y_kj` and `Y_ij = M_ij + Y_ii M_ij`.
 //!
 //! These products run on tensor cores, transposed (`M^T = L^T + sum Y^T L^T`), so that the accumulators of one
@@ -13,6 +13,7 @@
 //! An upper triangular matrix is a lower one read backwards.
 
 use super::emitter::Emitter;
+use super::fragment::Order;
 use super::index::Index;
 use super::types::{Compare, Val};
 use sluice_ir::dtype::Dtype;
@@ -99,31 +100,62 @@ impl<'c> Emitter<'c, '_> {
         self.address(v.diagonal, b.index_add(b.index_mul(block, BLOCK), row), col)
     }
 
-    /// The inverses of all diagonal blocks, a lane for each column: column `c` of `(I - L)^-1` solves
-    /// `x = e_c + L x`.
+    /// The inverses of all diagonal blocks in f32, a warp for each. Two halves of its rows are solved apart,
+    /// a lane for each column `c`: `x = e_c + L x`. Between them `Y_10 = M + Y_11 M` with
+    /// `M = L_10 + L_10 Y_00`, two elements a lane.
     fn invert_diagonal(&self, v: &Inversion, matrices: usize) {
+        const ROWS: usize = BLOCK / 2;
         let b = &self.b;
         let blocks = v.size.div_ceil(BLOCK);
-        self.spread(matrices * blocks * BLOCK, |i| {
-            let (i, col) = b.index_split(i, BLOCK);
+        let meet = || b.effect("nvvm.bar.warp.sync", &[b.i32(-1)], &[]);
+        self.spread_warps(matrices * blocks, |i| {
             let (matrix, block) = b.index_split(i, blocks);
             let first = b.index_mul(block, BLOCK);
-            let own = |step: usize| b.compare(Compare::Eq, b.index(col), b.i32(step as i64));
-            let mut found: Vec<Val<'c>> = Vec::new();
-            for step in 0..BLOCK {
-                let unit = b.select(own(step), b.f32(1.0), b.f32(0.0));
-                let row = first.plus(step);
-                let x = found.iter().enumerate().fold(unit, |sum, (k, x)| {
-                    b.fma(self.given(v, matrix, [row, first.plus(k)]), *x, sum)
-                });
-                found.push(x);
+            let given =
+                |at: [Index<'c>; 2]| self.given(v, matrix, at.map(|i| b.index_add(first, i)));
+            let place = |at| self.diagonal(v, (matrix, block), at);
+            let (group, col) = b.index_split(self.lane(), ROWS);
+            b.when_some(b.index_below(group, 2), || {
+                let group = Index::below(b.index(group), 2);
+                let half = b.index_mul(group, ROWS);
+                let mut found: Vec<Val<'c>> = Vec::new();
+                for step in 0..ROWS {
+                    let own = b.compare(Compare::Eq, b.index(col), b.i32(step as i64));
+                    let unit = b.select(own, b.f32(1.0), b.f32(0.0));
+                    let x = found.iter().enumerate().fold(unit, |sum, (k, x)| {
+                        b.fma(given([half.plus(step), half.plus(k)]), *x, sum)
+                    });
+                    found.push(x);
+                }
+                for (step, x) in found.into_iter().enumerate() {
+                    let below = self.holds(Mask::Strict, Index::constant(step), col);
+                    let y = b.select(below, x, b.f32(0.0));
+                    b.store(y, place([half.plus(step), b.index_add(half, col)]));
+                    b.store(b.f32(0.0), place([Index::constant(step), col.plus(ROWS)]));
+                }
+            });
+            meet();
+            let rows = [group, group.plus(ROWS / 2)];
+            let solved = |at| b.load(place(at), b.types.f32);
+            let m = rows.map(|row| {
+                (0..ROWS).fold(given([row.plus(ROWS), col]), |sum, k| {
+                    let k = Index::constant(k);
+                    b.fma(given([row.plus(ROWS), k]), solved([k, col]), sum)
+                })
+            });
+            for (row, m) in rows.into_iter().zip(m) {
+                b.store(m, place([row.plus(ROWS), col]));
             }
-            for (step, x) in found.into_iter().enumerate() {
-                let below = self.holds(Mask::Strict, Index::constant(step), col);
-                let y = b.select(below, x, b.f32(0.0));
-                self.put(v, matrix, [first.plus(step), b.index_add(first, col)], y);
-                let at = self.diagonal(v, (matrix, block), [Index::constant(step), col]);
-                b.store(y, at);
+            meet();
+            let y = [0, 1].map(|i| {
+                (0..ROWS).fold(m[i], |sum, k| {
+                    let k = Index::constant(ROWS + k);
+                    b.fma(solved([rows[i].plus(ROWS), k]), solved([k, col]), sum)
+                })
+            });
+            meet();
+            for (row, y) in rows.into_iter().zip(y) {
+                b.store(y, place([row.plus(ROWS), col]));
             }
         });
     }
@@ -139,6 +171,7 @@ impl<'c> Emitter<'c, '_> {
             let column = Index::constant(column);
             b.load(self.diagonal(v, (matrix, column), at), b.types.f32)
         });
+        self.put_block(v, (matrix, column, column), &own);
         let mut found = vec![self.parts(v, &own)];
         for row in column + 1..v.size.div_ceil(BLOCK) {
             let of = |k: usize| {
@@ -233,6 +266,15 @@ impl<'c> Emitter<'c, '_> {
         (matrix, row, column): (Index<'c>, usize, usize),
         values: &[Val<'c>],
     ) {
+        let b = &self.b;
+        let dtype = self.kernel.tile(v.dst.tile).dtype;
+        let whole = v.size.is_multiple_of(BLOCK) && !v.upper;
+        if self.target.stores_matrices && dtype.bytes() == 2 && whole {
+            let packed: Vec<_> = values.chunks(2).map(|x| self.pack(dtype, x[0], x[1])).collect();
+            let row = b.index_mul(matrix, v.size).plus(row * BLOCK);
+            let at = (v.dst.tile, row, Index::constant(column * BLOCK));
+            return self.store_matrices(at, Order::Wide, true, &packed);
+        }
         for (e, value) in values.iter().enumerate() {
             let r = self.pair().plus(row * BLOCK + 8 * (e / 4) + e % 2);
             let c = self.quad().plus(column * BLOCK + 8 * (e / 2 % 2));
