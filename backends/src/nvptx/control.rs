@@ -31,15 +31,19 @@ impl<'c> Emitter<'c, '_> {
                 rest = others;
             }
         };
-        let before = self.all_held();
+        let (before, thread) = (self.all_held(), self.thread());
         let end = b.repeat(zero, chunks, b.i32(1), &start, |chunk, values| {
             take(values);
+            if let Some(registers) = role.registers {
+                self.renew_thread(registers);
+            }
             self.begin_chunk(chunk);
             self.statements(&role.body);
             self.kernel.carried.iter().flat_map(|t| self.registers(*t)).collect()
         });
         // What the body computed and did not carry is gone.
         self.hold_all(before);
+        self.set_thread(thread);
         take(&end);
         let before_end = b.add(chunks, b.i32(-1));
         self.begin_chunk(b.like("llvm.intr.smax", &[before_end, zero]));

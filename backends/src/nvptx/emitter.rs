@@ -120,6 +120,25 @@ impl<'c, 'k> Emitter<'c, 'k> {
         self.hold_all(BTreeMap::new());
     }
 
+    /// Hides that a thread's numbers are what they were, so that addresses made of them are not kept in
+    /// `registers` from one iteration to the next.
+    pub(super) fn renew_thread(&self, registers: usize) {
+        /// Registers with which a role can keep addresses that depend on the thread, not the lane.
+        const MANY: usize = 128;
+        let (b, thread) = (&self.b, self.thread());
+        let lane = b.instruction("", "=r,0", &[thread.lane], b.types.i32);
+        let index = match registers {
+            0..MANY => b.add(b.mul(thread.warp, b.i32(32)), lane),
+            _ => thread.index,
+        };
+        self.set_thread(Thread { index, lane, ..thread });
+    }
+
+    /// Takes a thread's numbers for its own.
+    pub(super) fn set_thread(&self, thread: Thread<'c>) {
+        self.thread.set(thread);
+    }
+
     /// The registers of all column tiles written so far.
     pub(super) fn all_held(&self) -> BTreeMap<TileId, Vec<Val<'c>>> {
         self.registers.borrow().clone()

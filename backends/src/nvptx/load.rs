@@ -4,7 +4,7 @@ use super::builder::Builder;
 use super::emitter::Emitter;
 use super::index::Index;
 use super::types::{Compare, Val};
-use sluice_ir::kernel::{Param, ParamId, ParamKind, Place, Swizzle, Tile, TileId};
+use sluice_ir::kernel::{Order, Param, ParamId, ParamKind, Place, Rows, Swizzle, Tile, TileId};
 
 /// What a `Load` statement says.
 #[derive(Clone, Copy)]
@@ -130,6 +130,9 @@ impl<'c> Emitter<'c, '_> {
         if let Some(bytes) = self.piece(load, end) {
             let elements = bytes / tile.dtype.bytes();
             let pieces = (end - load.col) / elements;
+            if let Some(rows) = self.rows_at_once(load, pieces) {
+                return self.copy_rows(load, chunk, (rows, pieces), bytes);
+            }
             self.spread(place.padded_rows * pieces, |i| {
                 let (row, piece) = b.index_split(i, pieces);
                 let col = b.index_mul(piece, elements).plus(load.col);
@@ -144,6 +147,53 @@ impl<'c> Emitter<'c, '_> {
             let value = self.narrow(self.fetch(load, chunk, row, col), tile.dtype);
             b.store(value, self.address_in(load.dst, chunk, row, col));
         });
+    }
+
+    /// Rows of which the role's threads take a piece each at a time, if pieces a thread takes one after
+    /// the other lie a fixed distance apart.
+    fn rows_at_once(&self, load: &Load, pieces: usize) -> Option<usize> {
+        let (tile, place) = self.shared_tile(load.dst);
+        let param = self.kernel.param(load.param);
+        // Where registers are dealt, a loader has those that the addresses take.
+        let dealt = self.kernel.roles[self.thread().role].registers.is_some();
+        let one_a_token = param.kind == ParamKind::TokenIn
+            && param.rows == 1
+            && tile.stands_for == Rows::Same
+            && self.kernel.order == Order::Forward;
+        let rows = self.threads() / pieces;
+        let even = self.threads().is_multiple_of(pieces)
+            && rows > 0
+            && place.padded_rows.is_multiple_of(rows)
+            && place.padded_rows > rows;
+        // The swizzle repeats after eight rows.
+        let in_step = place.swizzle == Swizzle::None || rows.is_multiple_of(8);
+        (dealt && one_a_token && even && in_step).then_some(rows)
+    }
+
+    /// Copies pieces of `rows` rows at a time: addresses are computed for the first of each thread.
+    fn copy_rows(&self, load: &Load, chunk: Val<'c>, (rows, pieces): (usize, usize), bytes: usize) {
+        let b = &self.b;
+        let (tile, place) = self.shared_tile(load.dst);
+        let me = Index::below(self.thread().index, self.threads());
+        let (row, piece) = b.index_split(me, pieces);
+        let col = b.index_mul(piece, bytes / tile.dtype.bytes()).plus(load.col);
+        let to = self.address_in(load.dst, chunk, row, col);
+        let from = self.global(load.param, chunk, row, col.minus(load.col), tile.cols);
+        let stride = self.arguments[load.param.0].token_stride.expect("tokens have a stride");
+        let step = b.mul(stride, b.i64((rows * tile.dtype.bytes()) as i64));
+        let mut from = from;
+        for first in (0..place.padded_rows).step_by(rows) {
+            let to = b.advance_by(to, (first * place.pitch) as i64);
+            if first > 0 {
+                from = b.advance(from, step);
+            }
+            let size = match self.exists(load, chunk, row.plus(first), col) {
+                Some(exists) => b.select(exists, b.i32(bytes as i64), b.i32(0)),
+                None => b.i32(bytes as i64),
+            };
+            // Of a piece of size 0 nothing is read.
+            b.copy_async(to, from, bytes, size);
+        }
     }
 
     /// Bytes of the pieces that can be copied asynchronously, if the load can be.

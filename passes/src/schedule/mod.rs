@@ -2,6 +2,7 @@
 
 mod draft;
 mod element_scan;
+mod factors;
 mod layout;
 mod misfit;
 mod order;

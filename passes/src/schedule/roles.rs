@@ -3,10 +3,12 @@
 //! In: a draft whose statements could run one after another.  Out: a kernel of up to three roles.
 //! The *loader* brings tokens to shared memory; the *maker* computes what needs no state, a chunk or
 //! two ahead; the *keeper* owns the columns and with them the states, and multiplies by warpgroups.
+//! Where what needs no state is made by products apart from each other, the loader makes the lighter part.
 //! Loaded tiles have as many instances as there are stages, tiles that the maker hands over have two;
 //! the roles meet at mbarriers only.
 
 use super::draft::{self, Draft, Shape, finished, too_large};
+use super::factors;
 use super::order;
 use super::place;
 use super::warpgroup;
@@ -27,12 +29,12 @@ const SHORTEST: usize = 32;
 /// Instances of what the maker hands over.
 const HANDED: usize = 2;
 
-/// Registers a thread of the loader: addresses and strides of what it loads.
-const LOADER_REGISTERS: usize = 40;
+/// Registers a thread of the loader, which has addresses and strides of what it loads, and at least of the
+/// maker: the sums of a chunk's scores, and half as many again for what they are scaled by.
+const APART_REGISTERS: [usize; 2] = [40, 88];
 
-/// Registers a thread of the maker at least: the sums of a chunk's scores, and half as many again for
-/// what they are scaled by.
-const MAKER_REGISTERS: usize = 88;
+/// The same where the loader makes something, too.
+const SHARED_REGISTERS: [usize; 2] = [64, 64];
 
 /// The most values of columns that leave the maker enough registers.
 const MOST_LIVE: usize = 168;
@@ -43,8 +45,28 @@ const REGISTER_UNIT: usize = 8;
 
 /// The statements of the loop by role.
 struct Parts {
+    loader: Vec<Stmt>,
     maker: Vec<Stmt>,
     keeper: Vec<Stmt>,
+}
+
+/// Who does a statement.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Part {
+    Loader,
+    Maker,
+    Keeper,
+}
+
+/// Tiles that one role makes for another.
+struct HandOver {
+    from: Part,
+    to: Part,
+    tiles: BTreeSet<TileId>,
+    /// Where it is said that they are there.
+    made: usize,
+    /// Where it is said that they are not needed any more.
+    taken: usize,
 }
 
 /// What takes more or less shared memory.
@@ -84,12 +106,19 @@ pub(super) fn split(
     }
     let mut kernel = draft.unplaced(shape);
     let Some(body) = warpgroup::products(&mut kernel, &draft.body) else { return Ok(None) };
-    let Parts { maker, keeper } = parts(&kernel, body);
-    let keeper = if direct { keeper } else { staged_stores(&mut kernel, keeper) };
-    let parts = Parts { maker, keeper };
+    let body = factors::joined(&mut kernel, body);
+    let mut parts = parts(&kernel, body);
+    if !direct {
+        parts.keeper = staged_stores(&mut kernel, parts.keeper);
+    }
+    share(&mut parts);
     let loaded: BTreeSet<TileId> = loads.iter().map(|(tile, _)| *tile).collect();
-    let handed = handed(&kernel, &parts);
-    for tile in &handed {
+    let [made, beside, prepared] = [
+        handed(&kernel, &parts.maker, &parts.keeper),
+        handed(&kernel, &parts.loader, &parts.keeper),
+        handed(&kernel, &parts.loader, &parts.maker),
+    ];
+    for tile in made.iter().chain(&beside).chain(&prepared) {
         if let Place::Shared(s) = &mut kernel.tiles[tile.0].place {
             s.stages = HANDED;
         }
@@ -108,20 +137,40 @@ pub(super) fn split(
         barriers.add("loaded", WARPS, stages),
         barriers.add("left", readers.map(|(_, warps)| warps).sum(), stages),
     );
-    let (made, taken) =
-        (barriers.add("made", WARPS, HANDED), barriers.add("taken", keeper_warps, HANDED));
-    let all = Crossing { loaded: &loaded, handed: &handed, full, left, made, taken };
-    let made_here: BTreeSet<TileId> = parts.maker.iter().flat_map(Stmt::writes).collect();
+    let mut all = Crossing { loaded: &loaded, full, left, handed: Vec::new() };
+    let mut taken = None;
+    for (name, from, tiles) in [("made", Part::Maker, made), ("made.loader", Part::Loader, beside)]
+    {
+        if !tiles.is_empty() {
+            let made = barriers.add(name, WARPS, HANDED);
+            let taken = *taken.get_or_insert_with(|| barriers.add("taken", keeper_warps, HANDED));
+            all.handed.push(HandOver { from, to: Part::Keeper, tiles, made, taken });
+        }
+    }
+    if !prepared.is_empty() {
+        let (from, to, tiles) = (Part::Loader, Part::Maker, prepared);
+        let made = barriers.add("prepared", WARPS, HANDED);
+        let taken = barriers.add("used", WARPS, HANDED);
+        all.handed.push(HandOver { from, to, tiles, made, taken });
+    }
+    let works = !parts.loader.is_empty();
+    let made_by = [&parts.loader, &parts.maker]
+        .map(|stmts| stmts.iter().flat_map(Stmt::writes).collect::<BTreeSet<TileId>>());
     let maker = all.maker(&kernel, parts.maker);
+    let beside = all.making(&kernel, parts.loader, Part::Loader);
     let keeper = all.keeper(&kernel, parts.keeper);
     let setup = &draft.setup;
-    let of_maker = |s: &Stmt| {
-        let reads = s.reads();
-        !reads.is_empty() && reads.iter().all(|t| made_here.contains(t))
-    };
-    let (last_made, finish): (Vec<Stmt>, Vec<Stmt>) =
-        draft.finish.iter().cloned().partition(of_maker);
-    let last_made = order::with_barriers(&kernel, &[], last_made, Sync::Role);
+    // What was made without a state is stored at the end by the role that made it.
+    let mut finish = draft.finish.clone();
+    let [of_loader, of_maker] = made_by.map(|made| {
+        let own = |s: &Stmt| {
+            let reads = s.reads();
+            !reads.is_empty() && reads.iter().all(|t| made.contains(t))
+        };
+        let (own, rest) = std::mem::take(&mut finish).into_iter().partition(own);
+        finish = rest;
+        order::with_barriers(&kernel, &[], own, Sync::Role)
+    });
     let columns = |s: &Stmt| s.writes().iter().any(|t| kernel.tile(*t).shared().is_none());
     let (own, shared): (Vec<Stmt>, Vec<Stmt>) = setup.iter().cloned().partition(columns);
     let meet = !shared.is_empty();
@@ -130,34 +179,33 @@ pub(super) fn split(
         let setup = setup.into_iter().chain(meeting).collect();
         Role { name: name.to_owned(), warps, registers: None, setup, body, finish }
     };
-    let mut roles = vec![
-        role("loader", WARPS, all.loader(&kernel, loads, stages, shared)),
-        role("keeper", keeper_warps, [own, keeper, finish]),
-    ];
-    if maker.is_empty() {
-        barriers.list.truncate(2);
-    } else {
-        roles.push(role("maker", WARPS, [vec![], maker, last_made]));
+    let mut loader = all.loader(&kernel, loads, stages, shared, beside);
+    loader[2].extend(of_loader);
+    let mut roles =
+        vec![role("loader", WARPS, loader), role("keeper", keeper_warps, [own, keeper, finish])];
+    if !maker.is_empty() {
+        roles.push(role("maker", WARPS, [vec![], maker, of_maker]));
     }
-    budget(&mut roles, target);
+    budget(&mut roles, works, target);
     kernel.roles = roles;
     kernel.mbarriers = barriers.list;
     finished(kernel).map(Some)
 }
 
 /// Deals registers: the loader gets few, the keeper what leaves the maker enough.
-fn budget(roles: &mut [Role], target: &Target) {
+fn budget(roles: &mut [Role], loader_works: bool, target: &Target) {
+    let [of_loader, of_maker] = if loader_works { SHARED_REGISTERS } else { APART_REGISTERS };
     let unit = target.register_file / 32;
     let [loader, keeper, rest @ ..] = roles else { return };
     let warps = loader.warps + keeper.warps + rest.iter().map(|r| r.warps).sum::<usize>();
     // What the block is launched with: more cannot be dealt.
     let even = (unit / warps / REGISTER_UNIT * REGISTER_UNIT).min(target.registers);
-    let mut free = even * warps - LOADER_REGISTERS * loader.warps;
-    let kept: usize = rest.iter().map(|r| MAKER_REGISTERS * r.warps).sum();
+    let mut free = even * warps - of_loader * loader.warps;
+    let kept: usize = rest.iter().map(|r| of_maker * r.warps).sum();
     let deal = |free: usize, warps: usize| {
         (free / warps / REGISTER_UNIT * REGISTER_UNIT).min(MOST_REGISTERS)
     };
-    loader.registers = Some(LOADER_REGISTERS);
+    loader.registers = Some(of_loader);
     let own = deal(free - kept, keeper.warps);
     keeper.registers = Some(own);
     free -= own * keeper.warps;
@@ -170,7 +218,7 @@ fn budget(roles: &mut [Role], target: &Target) {
 fn parts(kernel: &Kernel, body: Vec<Stmt>) -> Parts {
     let in_columns = |t: &TileId| kernel.tile(*t).shared().is_none();
     let mut kept: BTreeSet<TileId> = BTreeSet::new();
-    let mut parts = Parts { maker: vec![], keeper: vec![] };
+    let mut parts = Parts { loader: vec![], maker: vec![], keeper: vec![] };
     for stmt in body {
         let touched: Vec<TileId> = stmt.reads().into_iter().chain(stmt.writes()).collect();
         if touched.iter().any(|t| in_columns(t) || kept.contains(t)) {
@@ -181,6 +229,28 @@ fn parts(kernel: &Kernel, body: Vec<Stmt>) -> Parts {
         }
     }
     parts
+}
+
+/// Gives the loader what the maker makes apart from its heaviest product or inverse, and the light
+/// statements that it begins with.
+fn share(parts: &mut Parts) {
+    let stmts = std::mem::take(&mut parts.maker);
+    let heavy =
+        |i: usize| matches!(stmts[i], Stmt::Mma(_) | Stmt::Score { .. } | Stmt::Inverse { .. });
+    // The heavy statements that each one needs, itself among them.
+    let mut needs: Vec<BTreeSet<usize>> = Vec::new();
+    for j in 0..stmts.len() {
+        let before = (0..j).filter(|i| order::depends(&stmts[*i], &stmts[j]));
+        let all = before.flat_map(|i| needs[i].clone()).chain(heavy(j).then_some(j));
+        needs.push(all.collect());
+    }
+    let heaviest = needs.iter().max_by_key(|n| n.len()).cloned().unwrap_or_default();
+    let beside: Vec<bool> = needs.iter().map(|n| n.is_disjoint(&heaviest)).collect();
+    // One product alone is no reason to meet more often.
+    let shared = heaviest.len() > 1 && (0..stmts.len()).any(|i| beside[i] && heavy(i));
+    for (stmt, beside) in stmts.into_iter().zip(beside) {
+        if shared && beside { &mut parts.loader } else { &mut parts.maker }.push(stmt);
+    }
 }
 
 /// Sends outputs through shared memory, so that whole rows go to global memory.
@@ -210,10 +280,10 @@ fn staged_stores(kernel: &mut Kernel, stmts: Vec<Stmt>) -> Vec<Stmt> {
     out
 }
 
-/// Shared tiles that the maker writes and the keeper reads.
-fn handed(kernel: &Kernel, parts: &Parts) -> BTreeSet<TileId> {
-    let written: BTreeSet<TileId> = parts.maker.iter().flat_map(Stmt::writes).collect();
-    let read = parts.keeper.iter().flat_map(Stmt::reads);
+/// Shared tiles that one role writes and another reads.
+fn handed(kernel: &Kernel, from: &[Stmt], to: &[Stmt]) -> BTreeSet<TileId> {
+    let written: BTreeSet<TileId> = from.iter().flat_map(Stmt::writes).collect();
+    let read = to.iter().flat_map(Stmt::reads);
     read.filter(|t| written.contains(t) && kernel.tile(*t).shared().is_some()).collect()
 }
 
@@ -232,11 +302,9 @@ impl Barriers {
 /// What crosses from role to role, and the mbarriers at which it does.
 struct Crossing<'a> {
     loaded: &'a BTreeSet<TileId>,
-    handed: &'a BTreeSet<TileId>,
     full: usize,
     left: usize,
-    made: usize,
-    taken: usize,
+    handed: Vec<HandOver>,
 }
 
 fn sync(sync: Sync) -> Stmt {
@@ -252,6 +320,7 @@ impl Crossing<'_> {
         loads: &[(TileId, ParamId)],
         stages: usize,
         before: Vec<Stmt>,
+        beside: Vec<Stmt>,
     ) -> [Vec<Stmt>; 3] {
         let ahead = stages - 1;
         let group = |ahead: usize| {
@@ -274,28 +343,42 @@ impl Crossing<'_> {
             // Whoever arrives speaks for all of the loader's threads.
             sync(Sync::Role),
             sync(Sync::Arrive(self.full)),
-            sync(Sync::Free { barrier: self.left, ahead }),
         ];
+        body.extend(beside);
+        body.push(sync(Sync::Free { barrier: self.left, ahead }));
         body.extend(group(ahead));
         [setup, body, vec![Stmt::WaitLoads { pending: 0 }]]
     }
 
     /// The maker's body.
     fn maker(&self, kernel: &Kernel, stmts: Vec<Stmt>) -> Vec<Stmt> {
+        let mut body = self.making(kernel, stmts, Part::Maker);
+        for (tiles, barrier) in self.leavings(Part::Maker) {
+            body = self.leaving(kernel, body, &tiles, barrier);
+        }
+        body
+    }
+
+    /// Statements that make tiles of a chunk, which the role itself has loaded or waits for.
+    fn making(&self, kernel: &Kernel, stmts: Vec<Stmt>, me: Part) -> Vec<Stmt> {
         if stmts.is_empty() {
             return stmts;
         }
         // Each iteration begins behind the barrier that ends the one before it: what that left in the
-        // maker's own tiles may be overwritten.
+        // role's own tiles may be overwritten.
         let before = [sync(Sync::Role)];
         let mut body = order::few_barriers(kernel, &before, stmts, Sync::Role);
         body.drain(..before.len());
         let body = warpgroup::begun(kernel, body, self.loaded);
-        let body = self.waiting(warpgroup::fenced(kernel, body), true);
-        let mut body = self.leaving(kernel, body, self.loaded, self.left);
-        // Whoever arrives speaks for all of the maker's threads.
-        let done = [Sync::ProxyFence, Sync::Role, Sync::Arrive(self.made)];
-        body.extend(done.map(sync));
+        let mut body = self.waiting(warpgroup::fenced(kernel, body), me);
+        for HandOver { tiles, made, .. } in self.handed.iter().filter(|h| h.from == me) {
+            let writes = |s: &Stmt| s.writes().iter().any(|t| tiles.contains(t));
+            if let Some(last) = body.iter().rposition(writes) {
+                // Whoever arrives speaks for all of the role's threads.
+                let done = [Sync::ProxyFence, Sync::Role, Sync::Arrive(*made)];
+                body.splice(last + 1..last + 1, done.map(sync));
+            }
+        }
         body
     }
 
@@ -303,31 +386,47 @@ impl Crossing<'_> {
     fn keeper(&self, kernel: &Kernel, stmts: Vec<Stmt>) -> Vec<Stmt> {
         let body = warpgroup::overlapped(kernel, &stmts, MOST_LIVE);
         let body = warpgroup::fenced(kernel, order::around(kernel, body, Sync::Role));
-        let body = self.waiting(body, false);
-        let body = self.leaving(kernel, body, self.loaded, self.left);
-        self.leaving(kernel, body, self.handed, self.taken)
+        let mut body = self.waiting(body, Part::Keeper);
+        for (tiles, barrier) in self.leavings(Part::Keeper) {
+            body = self.leaving(kernel, body, &tiles, barrier);
+        }
+        body
     }
 
     /// Waits before the first statement that needs them.
-    fn waiting(&self, body: Vec<Stmt>, makes: bool) -> Vec<Stmt> {
+    fn waiting(&self, body: Vec<Stmt>, me: Part) -> Vec<Stmt> {
         let mut out: Vec<Stmt> = Vec::with_capacity(body.len() + 2);
         let mut waited: BTreeSet<usize> = BTreeSet::new();
         for stmt in body {
-            let reads = stmt.reads();
-            let any = |tiles: &BTreeSet<TileId>| reads.iter().any(|t| tiles.contains(t));
-            if any(self.loaded) && waited.insert(self.full) {
+            let (reads, writes) = (stmt.reads(), stmt.writes());
+            let any =
+                |of: &[TileId], tiles: &BTreeSet<TileId>| of.iter().any(|t| tiles.contains(t));
+            if me != Part::Loader && any(&reads, self.loaded) && waited.insert(self.full) {
                 out.push(sync(Sync::Wait(self.full)));
             }
-            if !makes && any(self.handed) && waited.insert(self.made) {
-                out.push(sync(Sync::Wait(self.made)));
-            }
-            let hands = stmt.writes().iter().any(|t| self.handed.contains(t));
-            if makes && hands && waited.insert(self.taken) {
-                out.push(sync(Sync::Free { barrier: self.taken, ahead: 0 }));
+            for HandOver { from, to, tiles, made, taken } in &self.handed {
+                if *to == me && any(&reads, tiles) && waited.insert(*made) {
+                    out.push(sync(Sync::Wait(*made)));
+                }
+                if *from == me && any(&writes, tiles) && waited.insert(*taken) {
+                    out.push(sync(Sync::Free { barrier: *taken, ahead: 0 }));
+                }
             }
             out.push(stmt);
         }
         out
+    }
+
+    /// What the role takes from others, and where it says that it has.
+    fn leavings(&self, me: Part) -> Vec<(BTreeSet<TileId>, usize)> {
+        let mut all = vec![(self.loaded.clone(), self.left)];
+        for HandOver { tiles, taken, .. } in self.handed.iter().filter(|h| h.to == me) {
+            match all.iter_mut().find(|(_, barrier)| barrier == taken) {
+                Some((known, _)) => known.extend(tiles),
+                None => all.push((tiles.clone(), *taken)),
+            }
+        }
+        all
     }
 
     /// Arrives at `barrier` as soon as nothing reads `tiles` any more, running products included.

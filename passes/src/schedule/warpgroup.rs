@@ -17,6 +17,9 @@ const WIDEST: usize = 256;
 const PITCH: usize = 128;
 const GROUP: usize = 1024;
 
+/// The most scans that a product runs beside.
+const MOST_SCANS: usize = 3;
+
 /// The most registers a thread of states: products and their operands need the rest.
 const MOST_CARRIED: usize = 96;
 
@@ -135,8 +138,13 @@ pub(super) fn begun(kernel: &Kernel, mut body: Vec<Stmt>, loaded: &BTreeSet<Tile
         body.remove(from);
         let rest = &body[from..];
         let needed = rest.iter().position(|s| depends(&end, s) || matches!(s, Stmt::Sync(_)));
-        body.insert(from + needed.unwrap_or(rest.len()), end);
-        body.insert(0, begin);
+        let end_at = from + needed.unwrap_or(rest.len());
+        body.insert(end_at, end);
+        // Scans are dealt to the warps; the assembler completes what runs where there are many to choose from.
+        let scan = |s: &&Stmt| matches!(s, Stmt::Run { .. } | Stmt::Reduce { .. });
+        let many = body[..end_at].iter().filter(scan).count() > MOST_SCANS;
+        let last = body[..end_at].iter().rposition(|s| scan(&s)).filter(|_| many);
+        body.insert(last.map_or(0, |last| last + 1), begin);
     }
     body
 }
@@ -150,8 +158,8 @@ pub(super) fn runs_on(kernel: &Kernel, stmt: &Stmt) -> bool {
 /// Orders statements so that products start as early as they can and are waited for as late as the
 /// `most` registers of a thread allow.
 ///
-/// Greedy: a product whose operands are there comes first; then what touches no running product; then,
-/// behind a wait, what touches the oldest. What would take more registers than there are waits, too, until
+/// Greedy: a product whose operands are there comes first; then what a product waits for, and what else
+/// touches no running product; then, behind a wait, what touches the oldest. What would take more registers than there are waits, too, until
 /// products have left theirs. All products are complete at the end.
 pub(super) fn overlapped(kernel: &Kernel, body: &[Stmt], most: usize) -> Vec<Stmt> {
     let before: Vec<Vec<usize>> = (0..body.len())
@@ -173,10 +181,23 @@ pub(super) fn overlapped(kernel: &Kernel, body: &[Stmt], most: usize) -> Vec<Stm
         let ready: Vec<usize> = (0..body.len())
             .filter(|i| !placed[*i] && before[*i].iter().all(|j| placed[*j]))
             .collect();
-        let held = |i: &usize| live_registers(kernel, body, &placed, &running, *i);
         let free = |i: &usize| needs(&body[*i], &running).is_none();
+        let can_follow = |i: usize, first: &[usize]| {
+            free(&i) && before[i].iter().all(|j| placed[*j] || first.contains(j))
+        };
+        let unit = |i: usize| taken_up(kernel, body, i, &can_follow);
+        let held = |i: &usize| live_registers(kernel, body, &placed, &running, &unit(*i));
         let room = |i: &usize| free(i) && held(i) <= most;
-        let next = ready.iter().find(|i| runs_on(kernel, &body[**i]) && room(i));
+        let product = |i: usize| runs_on(kernel, &body[i]);
+        // Whether a product waits for nothing else.
+        let starts = |i: &usize| {
+            let unit = unit(*i);
+            let there = |j: &usize| placed[*j] || unit.contains(j);
+            let ready = |j: usize| before[j].contains(i) && before[j].iter().all(there);
+            (0..body.len()).any(|j| product(j) && !placed[j] && ready(j))
+        };
+        let next = ready.iter().find(|i| product(**i) && room(i));
+        let next = next.or_else(|| ready.iter().find(|i| room(i) && starts(i)));
         let next = next.or_else(|| ready.iter().find(|i| room(i)));
         let Some(next) = next.copied().or_else(|| {
             // Nothing runs that could leave registers: what takes the fewest.
@@ -188,16 +209,43 @@ pub(super) fn overlapped(kernel: &Kernel, body: &[Stmt], most: usize) -> Vec<Stm
             out.push(Stmt::Sync(Sync::Products { pending: running.len() }));
             continue;
         };
+        let unit = unit(next);
         if runs_on(kernel, &body[next]) {
             running.push_back(next);
         }
-        out.push(body[next].clone());
-        placed[next] = true;
+        for i in unit {
+            out.push(body[i].clone());
+            placed[i] = true;
+        }
     }
     if !running.is_empty() {
         out.push(Stmt::Sync(Sync::Products { pending: 0 }));
     }
     late(kernel, &out)
+}
+
+/// Statement `next` and those that take up its value element by element and are its only readers: it is
+/// never there as a whole.
+fn taken_up(
+    kernel: &Kernel,
+    body: &[Stmt],
+    next: usize,
+    can_follow: &dyn Fn(usize, &[usize]) -> bool,
+) -> Vec<usize> {
+    let mut all = vec![next];
+    loop {
+        let last = &body[all[all.len() - 1]];
+        let [made] = last.writes()[..] else { return all };
+        let whole = |s: &Stmt| !matches!(s, Stmt::Map { .. } | Stmt::Copy { .. });
+        let mut readers = (0..body.len()).filter(|i| body[*i].reads().contains(&made));
+        let (Some(reader), None) = (readers.next(), readers.next()) else { return all };
+        let ready = can_follow(reader, &all);
+        let columns = kernel.tile(made).shared().is_none();
+        if whole(last) || whole(&body[reader]) || !columns || !ready || all.contains(&reader) {
+            return all;
+        }
+        all.push(reader);
+    }
 }
 
 /// Registers a thread that column tiles take once `next` is placed, too: those that are there and will be
@@ -207,9 +255,9 @@ fn live_registers(
     body: &[Stmt],
     placed: &[bool],
     running: &VecDeque<usize>,
-    next: usize,
+    next: &[usize],
 ) -> usize {
-    let done = |i: usize| placed[i] || i == next;
+    let done = |i: usize| placed[i] || next.contains(&i);
     // What a sum starts from is where the sum is.
     let touched = |i: usize| match &body[i] {
         Stmt::Mma(m) => vec![m.dst.tile, m.b.view.tile],
@@ -218,7 +266,8 @@ fn live_registers(
     let written = (0..body.len()).filter(|i| done(*i)).flat_map(|i| body[i].writes());
     let there: BTreeSet<TileId> = written.chain(kernel.carried.iter().copied()).collect();
     let read = (0..body.len()).filter(|i| !done(*i)).flat_map(|i| body[i].reads());
-    let runs = running.iter().copied().chain(runs_on(kernel, &body[next]).then_some(next));
+    let starting = next.iter().copied().filter(|i| runs_on(kernel, &body[*i]));
+    let runs = running.iter().copied().chain(starting);
     let wanted = read.chain(runs.flat_map(touched)).chain(kernel.carried.iter().copied());
     let wanted: BTreeSet<TileId> = wanted.collect();
     let in_columns = |t: &&TileId| kernel.tile(**t).shared().is_none();

@@ -98,8 +98,7 @@ pub fn longest_chunk(term: &Term) -> Option<usize> {
     term.loops().iter().any(|(core, _)| keeps_errors(term, *core)).then_some(EXACT_CHUNK)
 }
 
-/// Products of one sum: which halves of the left and of the right operand. The rounded values come first: what
-/// they lost can take their registers then.
+/// Products of one sum, the largest first: which halves of the left and of the right operand.
 const PRODUCTS: [(usize, usize); 3] = [(0, 0), (0, 1), (1, 0)];
 
 impl Scan<'_> {
@@ -277,7 +276,11 @@ impl Scan<'_> {
     /// Appends `last = then(start + left right)` over the products of halves.
     pub(super) fn products(&mut self, left: &[TileId], right: &[TileId], last: Mma) {
         let there = PRODUCTS.into_iter().filter_map(|(i, j)| Some([*left.get(i)?, *right.get(j)?]));
-        let operands: Vec<[TileId; 2]> = there.collect();
+        let mut operands: Vec<[TileId; 2]> = there.collect();
+        // Where products run on, what a rounded value lost can take its registers after it.
+        if !self.setting.in_roles {
+            operands.reverse();
+        }
         let count = operands.len();
         for (n, [a, b]) in operands.into_iter().enumerate() {
             let mut mma = last.clone();

@@ -54,12 +54,12 @@ pub fn fused_scan(
     let widest = columns.iter().map(|id| term.shape(*id).features).max().unwrap_or(1);
     let whole = axes::mixes_columns(term, &columns);
     let parts = if whole { 1 } else { widest.div_ceil(PART) };
-    let setting = Setting { chunk, stages: STAGES, parts, mixed };
+    let setting = Setting { chunk, stages: STAGES, parts, mixed, in_roles: false };
     if term.loops().is_empty() {
         return in_any_parts(recurrence, term, build, (setting, if whole { 1 } else { widest }));
     }
     for choice in roles::CHOICES {
-        let setting = Setting { stages: choice.stages, ..setting };
+        let setting = Setting { stages: choice.stages, in_roles: true, ..setting };
         match in_roles(recurrence, term, build, (setting, choice)) {
             Ok(Some(kernel)) => return Ok(kernel),
             Ok(None) => break,
@@ -120,6 +120,8 @@ struct Setting<'a> {
     parts: usize,
     /// States whose last values are mixed.
     mixed: &'a [String],
+    /// Whether the body will be split into roles.
+    in_roles: bool,
 }
 
 fn attempt(
