@@ -211,11 +211,8 @@ impl Program<'_> {
             let mut staged = (**self.staged).clone();
             staged.stages.splice(index..=index, cut.stages.iter().cloned());
             let staged = Rc::new(staged);
-            let of = if several {
-                format!(" of {}", staged.stages[index].recurrence.name)
-            } else {
-                String::new()
-            };
+            let name = &self.staged.stages[index].recurrence.name;
+            let of = if several { format!(" of {name}") } else { String::new() };
             let run = |rounding| {
                 let before = self.staged.stages[..index].iter().map(stepwise);
                 let after = self.staged.stages[index + 1..].iter().map(stepwise);
