@@ -134,6 +134,16 @@ fn a_large_table_is_a_constant_of_the_module() {
 }
 
 #[test]
+fn a_product_writes_a_last_column_without_neighbour() {
+    for name in ["sm_80", "sm_90a"] {
+        // Nothing else is stored there: inputs are copied asynchronously.
+        let stores = |cols| count(&ptx(&product_into(cols), target(name)).ptx, "st.shared");
+        assert!(stores(1) > 0, "{name}");
+        assert!(stores(17) > stores(16), "{name}: the 17th column is stored by itself");
+    }
+}
+
+#[test]
 fn every_statement_assembles() {
     for kernel in [statements(), nests(), walks(), scans(), ordered()].concat() {
         for (name, image, code) in assembled(&kernel) {

@@ -208,27 +208,30 @@ impl<'c> Emitter<'c, '_> {
         self.or_zero(inside, value)
     }
 
-    /// Writes the eight values of a lane, in pairs of neighbouring columns.
+    /// Writes the eight values of a lane, in pairs of neighbouring columns; the last column of an odd
+    /// number has no neighbour.
     fn write_block(&self, m: &Mma, places: &[At<'c>], values: &[Val<'c>]) {
         let b = &self.b;
         let (tile, place) = self.shared_tile(m.dst.tile);
         let [blocks, rows, _] = self.kernel.shape(m.dst);
         let extent = if blocks == 1 { place.padded_rows } else { rows };
+        let together = if place.padded_cols.is_multiple_of(2) { 2 } else { 1 };
         for (at, pair) in places.iter().step_by(2).zip(values.chunks(2)) {
-            let fits = b.both(
-                b.index_below(at.row, extent),
-                b.index_below(at.col.plus(1), place.padded_cols),
-            );
-            b.when_some(fits, || {
-                let row = b.index_add(b.index_mul(at.block, rows), at.row);
-                if tile.dtype.bytes() == 2 {
-                    let packed = self.pack(tile.dtype, pair[0], pair[1]);
-                    b.store(packed, self.address(m.dst.tile, row, at.col));
-                } else {
-                    self.write(m.dst.tile, row, at.col, pair[0]);
-                    self.write(m.dst.tile, row, at.col.plus(1), pair[1]);
-                }
-            });
+            for first in (0..2).step_by(together) {
+                let last = at.col.plus(first + together - 1);
+                let fits =
+                    b.both(b.index_below(at.row, extent), b.index_below(last, place.padded_cols));
+                b.when_some(fits, || {
+                    let row = b.index_add(b.index_mul(at.block, rows), at.row);
+                    if tile.dtype.bytes() == 2 {
+                        let packed = self.pack(tile.dtype, pair[0], pair[1]);
+                        return b.store(packed, self.address(m.dst.tile, row, at.col));
+                    }
+                    for (i, value) in pair.iter().enumerate().skip(first).take(together) {
+                        self.write(m.dst.tile, row, at.col.plus(i), *value);
+                    }
+                });
+            }
         }
     }
 

@@ -5,7 +5,7 @@ mod statements;
 mod walks;
 
 pub(crate) use nests::{nests, table};
-pub(crate) use statements::statements;
+pub(crate) use statements::{product_into, statements};
 pub(crate) use walks::walks;
 
 use sluice_ir::dtype::Dtype;

@@ -217,6 +217,18 @@ fn shared_products() -> Vec<Kernel> {
     kernels
 }
 
+/// A product into f32 columns of any number, which are not padded.
+pub(crate) fn product_into(cols: usize) -> Kernel {
+    let mut p = fragments();
+    let [a, b] = [(16, 32), (32, cols)].map(|(rows, cols)| p.input(rows, cols, Bf16));
+    let dst = p.shared(16, cols, F32);
+    let [a, b] = [a, b].map(|t| Operand { view: one(t), transposed: false });
+    let (start, band, unit) = (Start::Zero, Band::Full, Unit::Tensor);
+    p.then(Stmt::Mma(Mma { dst: one(dst), a, b, start, then: None, band, unit }));
+    p.output(dst, F32);
+    p.kernel(&format!("product_into_{cols}"))
+}
+
 fn column_products() -> Vec<Kernel> {
     let mut kernels = Vec::new();
     for (i, ([m, n, k], blocks)) in
