@@ -28,6 +28,9 @@ const SLOW: [&str; 4] = ["(C7507)", "(C7508)", "(C7510)", "(C7512)"];
 
 /// Assembles PTX with the `ptxas` at a path, through files in `scratch`.
 ///
+/// Where something does not fit the registers, `ptxas` may cut them further, down to 32 a thread, to make
+/// room for more blocks. Such code is assembled a second time for one block, and what spills less is kept.
+///
 /// # Errors
 /// If the tool does not start or refuses the text, or a file cannot be written.
 pub fn assemble(
@@ -42,34 +45,47 @@ pub fn assemble(
             .with_help("give a directory that can be written")
     };
     fs::write(&input, ptx).map_err(file_error)?;
-    let run = Command::new(ptxas)
-        .arg("-v")
-        .arg(format!("-arch={}", target.name))
-        .arg(&input)
-        .arg("-o")
-        .arg(&output)
-        .output()
-        .map_err(|e| {
-            Diagnostic::new(Code::MissingTool, format!("`{}` does not start: {e}", ptxas.display()))
-                .with_help("install the CUDA compiler, or ship PTX without machine code")
-        })?;
-    let report = String::from_utf8_lossy(&run.stderr).into_owned();
-    if !run.status.success() {
-        return Err(refusal(ptxas, &run.status.to_string(), report.trim_end()));
+    let assembled = |options: &[&str]| {
+        let run = Command::new(ptxas)
+            .arg("-v")
+            .arg(format!("-arch={}", target.name))
+            .args(options)
+            .arg(&input)
+            .arg("-o")
+            .arg(&output)
+            .output()
+            .map_err(|e| {
+                let message = format!("`{}` does not start: {e}", ptxas.display());
+                Diagnostic::new(Code::MissingTool, message)
+                    .with_help("install the CUDA compiler, or ship PTX without machine code")
+            })?;
+        let report = String::from_utf8_lossy(&run.stderr).into_owned();
+        if !run.status.success() {
+            return Err(refusal(ptxas, &run.status.to_string(), report.trim_end()));
+        }
+        if let Some(line) = report.lines().find(|line| SLOW.iter().any(|code| line.contains(code)))
+        {
+            let message = format!("ptxas would make slow code: {line}");
+            let help = "report this with the program as a bug of the compiler; \
+                        `--chunk 16` builds it without roles";
+            return Err(Diagnostic::new(Code::ToolFailed, message).with_help(help));
+        }
+        let cubin = fs::read(&output).map_err(file_error)?;
+        Ok(Assembled {
+            cubin,
+            registers: number_after(&report, "Used "),
+            spill_bytes: number_before(&report, " bytes spill stores"),
+            stack_bytes: number_before(&report, " bytes stack frame"),
+            shared_bytes: number_before(&report, " bytes smem"),
+        })
+    };
+    let first = assembled(&[])?;
+    if first.spill_bytes == 0 {
+        return Ok(first);
     }
-    if let Some(line) = report.lines().find(|line| SLOW.iter().any(|code| line.contains(code))) {
-        let message = format!("ptxas would make slow code: {line}");
-        let help = "report this with the program as a bug of the compiler; \
-                    `--chunk 16` builds it without roles";
-        return Err(Diagnostic::new(Code::ToolFailed, message).with_help(help));
-    }
-    let cubin = fs::read(&output).map_err(file_error)?;
-    Ok(Assembled {
-        cubin,
-        registers: number_after(&report, "Used "),
-        spill_bytes: number_before(&report, " bytes spill stores"),
-        stack_bytes: number_before(&report, " bytes stack frame"),
-        shared_bytes: number_before(&report, " bytes smem"),
+    Ok(match assembled(&["--minnctapersm=1"]) {
+        Ok(alone) if alone.spill_bytes < first.spill_bytes => alone,
+        _ => first,
     })
 }
 
