@@ -9,6 +9,8 @@ use sluice_ir::kernel::{Role, Stmt, Sync, TileId, Unit};
 
 /// Instances and parity of barriers in shared memory live behind the scratch memory.
 const MBARRIER_BYTES: usize = 8;
+/// Lanes of a warp: each arrives for itself.
+const LANES: usize = 32;
 
 impl<'c> Emitter<'c, '_> {
     /// Everything that a role does.
@@ -160,7 +162,8 @@ impl<'c> Emitter<'c, '_> {
             for (i, barrier) in self.kernel.mbarriers.iter().enumerate() {
                 for instance in 0..barrier.stages {
                     let at = self.mbarrier(i, b.i32(instance as i64));
-                    b.effect("nvvm.mbarrier.init", &[at, b.i32(barrier.count as i64)], &[]);
+                    let threads = b.i32((LANES * barrier.count) as i64);
+                    b.effect("nvvm.mbarrier.init", &[at, threads], &[]);
                 }
             }
         });
@@ -170,12 +173,7 @@ impl<'c> Emitter<'c, '_> {
     fn arrive(&self, barrier: usize) {
         let b = &self.b;
         let (instance, _) = self.phase(barrier, 0);
-        // What the other lanes did comes before the arrival of the first.
-        b.effect("nvvm.bar.warp.sync", &[b.i32(-1)], &[]);
-        let first = b.compare(Compare::Eq, self.thread().lane, b.i32(0));
-        b.when(first, || {
-            b.value("nvvm.mbarrier.arrive", &[self.mbarrier(barrier, instance)], b.types.i64, &[]);
-        });
+        b.value("nvvm.mbarrier.arrive", &[self.mbarrier(barrier, instance)], b.types.i64, &[]);
     }
 
     /// Waits until an instance has completed the phase of a round.

@@ -241,7 +241,7 @@ impl Shared {
 pub struct Mbarrier {
     /// Name for printing.
     pub name: String,
-    /// Arrivals that complete a phase: one from each warp of each role that arrives.
+    /// Warps whose arrival completes a phase: those of each role that arrives, every lane for itself.
     pub count: usize,
     /// Instances; chunk `c` uses instance `c % stages`.
     pub stages: usize,

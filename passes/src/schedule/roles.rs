@@ -169,7 +169,10 @@ pub(super) fn split(
         };
         let (own, rest) = std::mem::take(&mut finish).into_iter().partition(own);
         finish = rest;
-        order::with_barriers(&kernel, &[], own, Sync::Role)
+        let own: Vec<Stmt> = order::with_barriers(&kernel, &[], own, Sync::Role);
+        // Its warps may have written something after they last met.
+        let meeting = (!own.is_empty()).then_some(sync(Sync::Role));
+        meeting.into_iter().chain(own).collect::<Vec<Stmt>>()
     });
     let columns = |s: &Stmt| s.writes().iter().any(|t| kernel.tile(*t).shared().is_none());
     let (own, shared): (Vec<Stmt>, Vec<Stmt>) = setup.iter().cloned().partition(columns);
@@ -340,7 +343,7 @@ impl Crossing<'_> {
         let mut body = vec![
             Stmt::WaitLoads { pending: ahead - 1 },
             sync(Sync::ProxyFence),
-            // Whoever arrives speaks for all of the loader's threads.
+            // What a chunk before this left in the role's own tiles may be overwritten from here on.
             sync(Sync::Role),
             sync(Sync::Arrive(self.full)),
         ];
@@ -374,7 +377,6 @@ impl Crossing<'_> {
         for HandOver { tiles, made, .. } in self.handed.iter().filter(|h| h.from == me) {
             let writes = |s: &Stmt| s.writes().iter().any(|t| tiles.contains(t));
             if let Some(last) = body.iter().rposition(writes) {
-                // Whoever arrives speaks for all of the role's threads.
                 let done = [Sync::ProxyFence, Sync::Role, Sync::Arrive(*made)];
                 body.splice(last + 1..last + 1, done.map(sync));
             }
