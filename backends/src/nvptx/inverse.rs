@@ -100,64 +100,94 @@ impl<'c> Emitter<'c, '_> {
         self.address(v.diagonal, b.index_add(b.index_mul(block, BLOCK), row), col)
     }
 
-    /// The inverses of all diagonal blocks in f32, a warp for each. Two halves of its rows are solved apart,
-    /// a lane for each column `c`: `x = e_c + L x`. Between them `Y_10 = M + Y_11 M` with
-    /// `M = L_10 + L_10 Y_00`, two elements a lane.
+    /// The inverses of all diagonal blocks in f32.
+    ///
+    /// Kernels that want an f32 result have full registers: there a thread solves for a whole column. Else a
+    /// warp solves for the two halves of a block's rows apart and joins them, which takes half the steps:
+    /// `Y_10 = M + Y_11 M` with `M = L_10 + L_10 Y_00`, two elements a lane.
     fn invert_diagonal(&self, v: &Inversion, matrices: usize) {
-        const ROWS: usize = BLOCK / 2;
+        const HALF: usize = BLOCK / 2;
         let b = &self.b;
         let blocks = v.size.div_ceil(BLOCK);
+        if v.exact {
+            return self.spread(matrices * blocks * BLOCK, |i| {
+                let (i, col) = b.index_split(i, BLOCK);
+                self.solve_column(v, b.index_split(i, blocks), (Index::constant(0), BLOCK), col);
+            });
+        }
         let meet = || b.effect("nvvm.bar.warp.sync", &[b.i32(-1)], &[]);
         self.spread_warps(matrices * blocks, |i| {
-            let (matrix, block) = b.index_split(i, blocks);
-            let first = b.index_mul(block, BLOCK);
-            let given =
-                |at: [Index<'c>; 2]| self.given(v, matrix, at.map(|i| b.index_add(first, i)));
-            let place = |at| self.diagonal(v, (matrix, block), at);
-            let (group, col) = b.index_split(self.lane(), ROWS);
+            let place = b.index_split(i, blocks);
+            let given = |at| self.given_in_block(v, place, at);
+            let solved = |at| b.load(self.diagonal(v, place, at), b.types.f32);
+            let (group, col) = b.index_split(self.lane(), HALF);
             b.when_some(b.index_below(group, 2), || {
-                let group = Index::below(b.index(group), 2);
-                let half = b.index_mul(group, ROWS);
-                let mut found: Vec<Val<'c>> = Vec::new();
-                for step in 0..ROWS {
-                    let own = b.compare(Compare::Eq, b.index(col), b.i32(step as i64));
-                    let unit = b.select(own, b.f32(1.0), b.f32(0.0));
-                    let x = found.iter().enumerate().fold(unit, |sum, (k, x)| {
-                        b.fma(given([half.plus(step), half.plus(k)]), *x, sum)
-                    });
-                    found.push(x);
-                }
-                for (step, x) in found.into_iter().enumerate() {
-                    let below = self.holds(Mask::Strict, Index::constant(step), col);
-                    let y = b.select(below, x, b.f32(0.0));
-                    b.store(y, place([half.plus(step), b.index_add(half, col)]));
-                    b.store(b.f32(0.0), place([Index::constant(step), col.plus(ROWS)]));
+                let first = b.index_mul(Index::below(b.index(group), 2), HALF);
+                self.solve_column(v, place, (first, HALF), col);
+                for row in (0..HALF).map(Index::constant) {
+                    b.store(b.f32(0.0), self.diagonal(v, place, [row, col.plus(HALF)]));
                 }
             });
             meet();
-            let rows = [group, group.plus(ROWS / 2)];
-            let solved = |at| b.load(place(at), b.types.f32);
+            let rows = [group.plus(HALF), group.plus(HALF + HALF / 2)];
             let m = rows.map(|row| {
-                (0..ROWS).fold(given([row.plus(ROWS), col]), |sum, k| {
-                    let k = Index::constant(k);
-                    b.fma(given([row.plus(ROWS), k]), solved([k, col]), sum)
-                })
+                (0..HALF)
+                    .map(Index::constant)
+                    .fold(given([row, col]), |sum, k| b.fma(given([row, k]), solved([k, col]), sum))
             });
-            for (row, m) in rows.into_iter().zip(m) {
-                b.store(m, place([row.plus(ROWS), col]));
-            }
+            let put = |values: [Val<'c>; 2]| {
+                for (row, value) in rows.into_iter().zip(values) {
+                    b.store(value, self.diagonal(v, place, [row, col]));
+                }
+            };
+            put(m);
             meet();
             let y = [0, 1].map(|i| {
-                (0..ROWS).fold(m[i], |sum, k| {
-                    let k = Index::constant(ROWS + k);
-                    b.fma(solved([rows[i].plus(ROWS), k]), solved([k, col]), sum)
-                })
+                (HALF..BLOCK)
+                    .map(Index::constant)
+                    .fold(m[i], |sum, k| b.fma(solved([rows[i], k]), solved([k, col]), sum))
             });
             meet();
-            for (row, y) in rows.into_iter().zip(y) {
-                b.store(y, place([row.plus(ROWS), col]));
-            }
+            put(y);
         });
+    }
+
+    /// An element of the matrix to invert, by its place in a diagonal block.
+    fn given_in_block(
+        &self,
+        v: &Inversion,
+        (matrix, block): (Index<'c>, Index<'c>),
+        at: [Index<'c>; 2],
+    ) -> Val<'c> {
+        let b = &self.b;
+        let first = b.index_mul(block, BLOCK);
+        self.given(v, matrix, at.map(|i| b.index_add(first, i)))
+    }
+
+    /// Column `c` of the inverse of `rows` rows of a diagonal block from `first` on: `x = e_c + L x`.
+    fn solve_column(
+        &self,
+        v: &Inversion,
+        block: (Index<'c>, Index<'c>),
+        (first, rows): (Index<'c>, usize),
+        col: Index<'c>,
+    ) {
+        let b = &self.b;
+        let mut found: Vec<Val<'c>> = Vec::new();
+        for step in 0..rows {
+            let own = b.compare(Compare::Eq, b.index(col), b.i32(step as i64));
+            let unit = b.select(own, b.f32(1.0), b.f32(0.0));
+            let x = found.iter().enumerate().fold(unit, |sum, (k, x)| {
+                let l = self.given_in_block(v, block, [first.plus(step), first.plus(k)]);
+                b.fma(l, *x, sum)
+            });
+            found.push(x);
+        }
+        for (step, x) in found.into_iter().enumerate() {
+            let below = self.holds(Mask::Strict, Index::constant(step), col);
+            let y = b.select(below, x, b.f32(0.0));
+            b.store(y, self.diagonal(v, block, [first.plus(step), b.index_add(first, col)]));
+        }
     }
 
     /// Block column `column` of one matrix by one warp, and the zeros above it.
