@@ -381,6 +381,10 @@ impl Crossing<'_> {
                 body.splice(last + 1..last + 1, done.map(sync));
             }
         }
+        // What follows the last hand-over is a hazard for the next iteration.
+        if !matches!(body.last(), Some(Stmt::Sync(_))) {
+            body.push(sync(Sync::Role));
+        }
         body
     }
 
