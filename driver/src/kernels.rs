@@ -6,7 +6,7 @@ use sluice_ir::diagnostic::{Code, Diagnostic};
 use sluice_ir::dtype::Dtype;
 use sluice_ir::elements::Elements;
 use sluice_ir::kernel::{Checked, Schedule};
-use sluice_ir::seq::Term;
+use sluice_ir::seq::{Seq, Term};
 use sluice_ir::staged::{Form, From, Runs, Stage, Staged};
 use sluice_ir::step::Recurrence;
 use sluice_ir::target::Target;
@@ -46,11 +46,19 @@ const STEP_TOKENS: usize = 16;
 const NOMINAL_TOKENS: usize = 4096;
 const NOMINAL_INSTANCES: usize = 8 * 16;
 
-/// How a term is cut into chunks. Vector decays are factored in sub-blocks of the shortest chunk.
+/// The shortest chunk whose scores with a vector decay are left whole.
+const WHOLE_SCORES: usize = 32;
+
+/// Threads of a block that can each have all registers.
+const ALL_REGISTERS: usize = 256;
+
+/// How a term is cut into chunks. Vector decays are factored in sub-blocks of the shortest chunk, scores
+/// of the longest by the kernel that prepares it.
 pub fn chunk_options(target: &Target, chunk: usize) -> ChunkOptions {
     ChunkOptions {
         chunk,
         sub_block: Some(16),
+        whole_scores: chunk >= WHOLE_SCORES,
         tokens: NOMINAL_TOKENS,
         instances: NOMINAL_INSTANCES,
         target: *target,
@@ -156,6 +164,11 @@ impl StageKernels {
     /// The kernels that only segments need.
     pub fn joining(&self) -> impl Iterator<Item = &Checked> {
         self.segments.iter().flat_map(|cut| &cut.kernels[..cut.kernels.len() - 1])
+    }
+
+    /// The same, and what runs before them.
+    pub fn launched(&self) -> impl Iterator<Item = &Checked> {
+        self.gpu().flat_map(|kernel| kernel.prepare.as_deref().into_iter().chain([kernel]))
     }
 
     /// The longest sequences that a launcher leaves to a kernel; none: all that there are.
@@ -351,15 +364,44 @@ pub fn scan(
     let mut refusal = Vec::new();
     let longest = schedule::longest_chunk(term).filter(|_| chunks.len() > 1);
     for &chunk in chunks.iter().filter(|c| longest.is_none_or(|longest| **c <= longest)) {
-        let chunked = sluice_passes::chunk(term, &chunk_options(build.target, chunk))?;
+        let (chunked, kernel) = scan_in_chunks(recurrence, (term, mixed), build, chunk)?;
         seen(&chunked);
-        match schedule::fused_scan(recurrence, &chunked.term, build, chunk, mixed) {
+        match kernel {
             Ok(kernel) => return Ok(Scan { chunked, kernel }),
             Err(error) if error.code == Code::TooLarge => refusal = vec![error],
             Err(error) => return Err(vec![error]),
         }
     }
     Err(refusal)
+}
+
+/// A term in chunks of one length, and its fused scan or why there is none.
+///
+/// # Errors
+///
+/// Those of [`sluice_passes::chunk`].
+pub fn scan_in_chunks(
+    recurrence: &Recurrence,
+    (term, mixed): (&Term, &[String]),
+    build: &Build<'_>,
+    chunk: usize,
+) -> Result<(Chunked, Result<Checked, Diagnostic>), Vec<Diagnostic>> {
+    let whole = chunk_options(build.target, chunk);
+    let chunked = sluice_passes::chunk(term, &whole)?;
+    let kernel = schedule::fused_scan(recurrence, &chunked.term, build, chunk, mixed);
+    let scored = chunked.term.nodes().iter().any(|node| matches!(node, Seq::Score(_)));
+    // Whole scores are for a kernel of their own. What it leaves to a scan is for roles, or for short chunks
+    // and so many threads that each has all registers.
+    let apart = |kernel: &Checked| {
+        let short = chunk == WHOLE_SCORES && kernel.threads() <= ALL_REGISTERS;
+        kernel.prepare.is_some() && (short || kernel.roles.len() > 1)
+    };
+    if !(whole.whole_scores && scored) || kernel.as_ref().is_ok_and(apart) {
+        return Ok((chunked, kernel));
+    }
+    let chunked = sluice_passes::chunk(term, &ChunkOptions { whole_scores: false, ..whole })?;
+    let kernel = schedule::fused_scan(recurrence, &chunked.term, build, chunk, mixed);
+    Ok((chunked, kernel))
 }
 
 /// The loop over tokens for one processor, with every array in `dtype`: lowered straight from the

@@ -9,7 +9,7 @@ use sluice_ir::artifact::{
 };
 use sluice_ir::diagnostic::Diagnostic;
 use sluice_ir::dtype::Dtype;
-use sluice_ir::kernel::Checked;
+use sluice_ir::kernel::{Checked, Schedule};
 use sluice_ir::staged::{Runs, Stage, StateLink};
 use sluice_ir::step::{DimId, Rate, Sharing, State};
 use sluice_ir::target::Target;
@@ -204,6 +204,8 @@ fn variant(
         seen("cubin", &kernel.name);
     }
     let file = |extension: &str| format!("{}.{extension}", kernel.name);
+    let prepare = kernel.prepare.as_deref();
+    let prepare = prepare.map(|before| variant(before, None, target, ptxas, files, seen));
     let variant = Variant {
         entry: kernel.name.clone(),
         schedule: kernel.schedule.name().to_owned(),
@@ -216,9 +218,11 @@ fn variant(
         threads: kernel.threads(),
         shared_bytes: nvptx::shared_bytes(kernel),
         grid_y: kernel.parts,
+        chunks_apart: kernel.schedule == Schedule::Prepare,
         params: kernel.params.iter().map(ParamInfo::from).collect(),
         registers: assembled.as_ref().map(|a| a.registers),
         spill_bytes: assembled.as_ref().map(|a| a.spill_bytes),
+        prepare: prepare.transpose()?.flatten().map(Box::new),
     };
     files.insert(file("ptx"), image.ptx.into_bytes());
     files.extend(assembled.map(|a| (file("cubin"), a.cubin)));

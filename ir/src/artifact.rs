@@ -152,12 +152,12 @@ pub struct StateInfo {
     pub link: StateLink,
 }
 
-/// One kernel and how to launch it.
+/// One kernel and how to launch it, and what must run before it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Variant {
     /// Entry point.
     pub entry: String,
-    /// `scan`, `elements`, `step` or `loop`.
+    /// `scan`, `elements`, `step` or `loop`; `prepare` for a kernel that runs before another.
     pub schedule: String,
     /// Target name.
     pub target: String,
@@ -177,8 +177,12 @@ pub struct Variant {
     pub threads: usize,
     /// Bytes of dynamic shared memory.
     pub shared_bytes: usize,
-    /// The grid is `[sequences * heads, grid_y, 1]`.
+    /// The grid is `[sequences * heads, grid_y, z]`; `z` is 1, unless chunks are independent.
     pub grid_y: usize,
+    /// Whether blocks along the grid's z axis share out the chunks of a sequence: any number of them does,
+    /// and one a chunk is best.
+    #[serde(default)]
+    pub chunks_apart: bool,
     /// Parameters of the entry point in order. Each is a pointer; a token param is followed by its
     /// token stride and its head stride (i64, in elements). After all params come the pointer to
     /// `cu_seqlens` (i64, sequences + 1 entries), `heads` (i32) and `groups` (i32).
@@ -187,6 +191,28 @@ pub struct Variant {
     pub registers: Option<usize>,
     /// Bytes spilled to local memory, as reported by ptxas.
     pub spill_bytes: Option<usize>,
+    /// What runs before it. Its token outputs are token inputs of this kernel, in memory of the launcher's;
+    /// none of them is among the program's arrays.
+    #[serde(default)]
+    pub prepare: Option<Box<Variant>>,
+}
+
+impl Variant {
+    /// Whether what runs before it makes an array.
+    pub fn prepares(&self, name: &str) -> bool {
+        let made = |p: &ParamInfo| p.kind == ParamRole::TokenOut && p.name == name;
+        self.prepare.as_ref().is_some_and(|before| before.params.iter().any(made))
+    }
+
+    /// Blocks along the grid's z axis, where the longest sequence has so many tokens.
+    pub fn grid_z(&self, longest: usize) -> usize {
+        /// The most that a grid has.
+        const MOST: usize = 65_535;
+        match self.chunks_apart {
+            true => longest.div_ceil(self.chunk).clamp(1, MOST),
+            false => 1,
+        }
+    }
 }
 
 /// One parameter of an entry point.

@@ -15,6 +15,9 @@ pub struct ChunkOptions {
     pub chunk: usize,
     /// Tokens of a sub-block, for vector decays; used if it divides the chunk and is smaller.
     pub sub_block: Option<usize>,
+    /// Whether scores with a vector decay stay whole: kernels then scale their operands to steps in
+    /// between, and only mixes are cut into sub-blocks.
+    pub whole_scores: bool,
     /// Nominal number of tokens of a sequence, for the cost model only.
     pub tokens: usize,
     /// Sequences times heads, for the cost model only.
@@ -32,7 +35,9 @@ impl ChunkOptions {
 
     /// The laws that chunking with these options may use.
     pub fn laws(&self) -> Vec<Law> {
-        laws(self.sizes())
+        let mut laws = laws(self.sizes());
+        laws.retain(|law| !(self.whole_scores && law.family == "score-subblock"));
+        laws
     }
 
     fn model(&self) -> Model {

@@ -33,7 +33,7 @@ impl Buffers {
         for stage in stages {
             let seen = stage.runs.problem(problem);
             binding::check_launch(&seen, stage.loaded.variant.order)?;
-            for (param, place) in &stage.loaded.params {
+            for (param, place) in stage.loaded.launches().flat_map(|l| &l.params) {
                 check_alignment(param, &seen)?;
                 if buffers.arrays.contains_key(place) || *place == Place::Absent {
                     continue;
@@ -81,14 +81,15 @@ impl Buffers {
         Ok(())
     }
 
-    /// Queues one launch of each stage.
+    /// Queues one launch of each stage, and of what runs before it.
     pub(crate) fn launch(&self, device: &Device, stages: &[Launch<'_>]) -> Result<(), DriverError> {
         stages.iter().zip(&self.problems).try_for_each(|(stage, (problem, offsets))| {
-            self.launch_stage(device, stage.loaded, problem, offsets)
+            let mut launches = stage.loaded.launches();
+            launches.try_for_each(|l| self.launch_kernel(device, l, problem, offsets))
         })
     }
 
-    fn launch_stage(
+    fn launch_kernel(
         &self,
         device: &Device,
         stage: &Loaded,
@@ -100,6 +101,7 @@ impl Buffers {
             return Ok(());
         }
         let narrow = |n: usize| u32::try_from(n).expect("grid and block fit 32 bits");
+        let grid_z = stage.variant.grid_z(problem.longest());
         let null = 0u64;
         let strides: Vec<_> = stage.params.iter().map(|(p, _)| p.strides(problem)).collect();
         let (heads, groups) = (narrow(problem.heads), narrow(problem.groups));
@@ -115,7 +117,7 @@ impl Buffers {
         }
         launch.arg(offsets).arg(&heads).arg(&groups);
         let config = LaunchConfig {
-            grid_dim: (narrow(instances), narrow(stage.variant.grid_y), 1),
+            grid_dim: (narrow(instances), narrow(stage.variant.grid_y), narrow(grid_z)),
             block_dim: (narrow(stage.variant.threads), 1, 1),
             shared_mem_bytes: narrow(stage.variant.shared_bytes),
         };

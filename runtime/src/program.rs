@@ -42,6 +42,8 @@ pub(crate) struct Loaded {
     /// The parameters under the names of their arrays, and where those are.
     pub(crate) params: Vec<(ParamInfo, Place)>,
     pub(crate) function: CudaFunction,
+    /// What is launched before it.
+    pub(crate) prepare: Option<Box<Loaded>>,
 }
 
 /// A variant and over what it is to run.
@@ -227,6 +229,11 @@ impl Program {
 }
 
 impl Loaded {
+    /// What runs before the variant, and the variant.
+    pub(crate) fn launches(&self) -> impl Iterator<Item = &Loaded> {
+        self.prepare.as_deref().into_iter().chain([self])
+    }
+
     /// Whether the variant is meant for a problem of the program.
     fn allows(&self, problem: &Problem) -> bool {
         allows(&self.variant, &self.runs.problem(problem))
@@ -252,13 +259,28 @@ fn load_stage(
 ) -> Result<Vec<Loaded>, Diagnostic> {
     let mut variants = Vec::new();
     for variant in &stage.variants {
-        if let Some(function) = load_variant(device, folder, variant)? {
-            let params = variant.params.iter().map(|p| bound(manifest, stage, p)).collect();
-            let variant = variant.clone();
-            variants.push(Loaded { variant, runs: stage.runs, params, function });
-        }
+        variants.extend(loaded(device, folder, (manifest, stage), variant)?);
     }
     Ok(variants)
+}
+
+/// A variant with its code and that of what runs before it; none if the device cannot run it.
+fn loaded(
+    device: &Device,
+    folder: &Path,
+    (manifest, stage): (&Manifest, &StageInfo),
+    variant: &Variant,
+) -> Result<Option<Loaded>, Diagnostic> {
+    let prepare = match &variant.prepare {
+        None => None,
+        Some(before) => match loaded(device, folder, (manifest, stage), before)? {
+            None => return Ok(None),
+            some => some.map(Box::new),
+        },
+    };
+    let Some(function) = load_variant(device, folder, variant)? else { return Ok(None) };
+    let params = variant.params.iter().map(|p| bound(manifest, stage, p)).collect();
+    Ok(Some(Loaded { variant: variant.clone(), runs: stage.runs, params, function, prepare }))
 }
 
 /// A parameter under the name of its array, and where that is.

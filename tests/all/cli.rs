@@ -187,8 +187,6 @@ fn list(folder: &Folder) {
         let scan = program["modes"]["scan"].as_str().expect("a mode has a status");
         assert!(!stages.is_empty() && kinds, "{program}");
         assert!(["ready", "partly", "absent"].contains(&scan), "{program}");
-        // Its powers of a dense transition do not fit, whatever its class promises.
-        assert!(program["name"] != "lssl" || scan == "absent", "{program}");
     }
     folder.sluice(&["list"]).done();
 }

@@ -5,7 +5,7 @@ use super::emitter::Emitter;
 use super::load::Load;
 use super::store::Store;
 use super::types::{Compare, Val};
-use sluice_ir::kernel::{Role, Stmt, Sync, TileId, Unit};
+use sluice_ir::kernel::{Role, Schedule, Stmt, Sync, TileId, Unit};
 
 /// Instances and parity of barriers in shared memory live behind the scratch memory.
 const MBARRIER_BYTES: usize = 8;
@@ -34,7 +34,8 @@ impl<'c> Emitter<'c, '_> {
             }
         };
         let (before, thread) = (self.all_held(), self.thread());
-        let end = b.repeat(zero, chunks, b.i32(1), &start, |chunk, values| {
+        let (first, step) = self.own_chunks();
+        let end = b.repeat(first, chunks, step, &start, |chunk, values| {
             take(values);
             if let Some(registers) = role.registers {
                 self.renew_thread(registers);
@@ -50,6 +51,17 @@ impl<'c> Emitter<'c, '_> {
         let before_end = b.add(chunks, b.i32(-1));
         self.begin_chunk(b.like("llvm.intr.smax", &[before_end, zero]));
         self.statements(&role.finish);
+    }
+
+    /// The first chunk of this block of the grid, and how far it is from one to the next.
+    fn own_chunks(&self) -> (Val<'c>, Val<'c>) {
+        let b = &self.b;
+        if self.kernel.schedule != Schedule::Prepare {
+            return (b.i32(0), b.i32(1));
+        }
+        let special =
+            |name: &str| b.value(&format!("nvvm.read.ptx.sreg.{name}"), &[], b.types.i32, &[]);
+        (special("ctaid.z"), special("nctaid.z"))
     }
 
     fn statements(&self, statements: &[Stmt]) {

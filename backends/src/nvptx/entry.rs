@@ -11,7 +11,7 @@ use melior::ir::{
     Attribute, Block, BlockLike, Identifier, Location, Module, Operation, Region, RegionLike, Type,
 };
 use sluice_ir::binding::encode;
-use sluice_ir::kernel::{Kernel, ParamKind, Sharing};
+use sluice_ir::kernel::{Kernel, ParamKind, Role, Sharing};
 use sluice_ir::target::Target;
 use std::fmt::Write;
 
@@ -141,18 +141,22 @@ fn function<'c>(context: &'c Context, kernel: &Kernel, target: &Target) -> Opera
     emitter.b.effect("llvm.return", &[], &[]);
     let signature = format!("!llvm.func<void ({})>", types.join(", "));
     let signature = Type::parse(context, &signature).expect("a function type");
+    let text = |value: &str| parse(context, value);
     let mut attributes = vec![
         ("sym_name", StringAttribute::new(context, &kernel.name).into()),
         ("function_type", TypeAttribute::new(signature).into()),
-        ("CConv", parse(context, "#llvm.cconv<ccc>")),
-        ("linkage", parse(context, "#llvm.linkage<external>")),
-        ("visibility_", parse(context, "0 : i64")),
-        ("nvvm.kernel", parse(context, "unit")),
-        ("nvvm.reqntid", parse(context, &format!("array<i32: {}, 1, 1>", kernel.threads()))),
+        ("CConv", text("#llvm.cconv<ccc>")),
+        ("linkage", text("#llvm.linkage<external>")),
+        ("visibility_", text("0 : i64")),
+        ("nvvm.kernel", text("unit")),
+        ("nvvm.reqntid", text(&format!("array<i32: {}, 1, 1>", kernel.threads()))),
     ];
-    if kernel.roles.iter().any(|role| role.registers.is_some()) {
+    // Several roles deal registers out among themselves.
+    if let [Role { registers: Some(most), .. }] = &kernel.roles[..] {
+        attributes.push(("nvvm.maxnreg", text(&format!("{most} : i32"))));
+    } else if kernel.roles.iter().any(|role| role.registers.is_some()) {
         // Else the assembler may not know how many registers there are to deal.
-        attributes.push(("nvvm.minctasm", parse(context, "1 : i32")));
+        attributes.push(("nvvm.minctasm", text("1 : i32")));
     }
     operation(context, "llvm.func", region, &attributes)
 }

@@ -23,6 +23,7 @@ mod ptxas;
 mod scalar;
 mod scan;
 mod score;
+mod score_steps;
 mod store;
 mod table;
 mod types;

@@ -207,7 +207,12 @@ impl<'c> Emitter<'c, '_> {
 
     /// `e^x`.
     pub(super) fn exp(&self, x: Val<'c>) -> Val<'c> {
-        self.approx("ex2.approx.ftz.f", self.b.fmul(x, self.b.f32(LOG2_E)))
+        self.exp2(self.b.fmul(x, self.b.f32(LOG2_E)))
+    }
+
+    /// `2^x`.
+    pub(super) fn exp2(&self, x: Val<'c>) -> Val<'c> {
+        self.approx("ex2.approx.ftz.f", x)
     }
 
     /// `max(x, 0) + log(1 + e^-|x|)`.

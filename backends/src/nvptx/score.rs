@@ -10,13 +10,13 @@ const BLOCK: usize = 16;
 
 /// The views of a `Score` statement, in its order.
 #[derive(Clone, Copy)]
-struct Scores {
-    dst: View,
-    p: View,
-    a: View,
-    to: View,
-    from: View,
-    mask: Mask,
+pub(super) struct Scores {
+    pub(super) dst: View,
+    pub(super) p: View,
+    pub(super) a: View,
+    pub(super) to: View,
+    pub(super) from: View,
+    pub(super) mask: Mask,
 }
 
 impl<'c> Emitter<'c, '_> {
@@ -24,7 +24,10 @@ impl<'c> Emitter<'c, '_> {
     pub(super) fn score(&self, dst: View, [p, a, to, from]: [View; 4], mask: Mask, unit: Unit) {
         let scores = Scores { dst, p, a, to, from, mask };
         match unit {
-            Unit::Tensor | Unit::Warpgroup => self.score_blocks(&scores),
+            Unit::Tensor | Unit::Warpgroup => {
+                let single = self.kernel.shape(p)[1] == self.kernel.shape(to)[1];
+                if single { self.score_steps(&scores) } else { self.score_blocks(&scores) }
+            }
             Unit::Scalar => self.score_pairs(&scores),
         }
         self.zero_padding(dst.tile);

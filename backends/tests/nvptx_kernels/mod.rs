@@ -171,6 +171,7 @@ pub(crate) fn kernel(
         shared_bytes: tiles.bytes,
         mbarriers: vec![],
         roles: vec![role],
+        prepare: None,
     }
 }
 

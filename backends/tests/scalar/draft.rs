@@ -39,6 +39,7 @@ impl Draft {
             shared_bytes: 0,
             mbarriers: vec![],
             roles: vec![role],
+            prepare: None,
         };
         Self { kernel }
     }

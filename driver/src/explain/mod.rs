@@ -194,7 +194,7 @@ pub fn explain(
             derivation: Chunking::of(kernels, build, spent),
             elements: kernels.elements.as_ref().map(Elementwise::of),
             kernels: kernels
-                .gpu()
+                .launched()
                 .chain(kernels.joining())
                 .map(|kernel| Figures::of(kernel, build.target))
                 .collect(),

@@ -4,7 +4,7 @@
 use super::Options;
 use crate::execute::{Run, joined, on_device, scalar};
 use crate::extents::Extents;
-use crate::kernels::{Plan, StageKernels, chunk_options, plan, refusal};
+use crate::kernels::{Plan, StageKernels, plan, refusal, scan_in_chunks};
 use sluice_ir::diagnostic::Diagnostic;
 use sluice_ir::dtype::Dtype;
 use sluice_ir::elements;
@@ -25,8 +25,11 @@ pub(super) struct Subject {
     pub(super) name: String,
     /// Element type whose tolerance applies.
     pub(super) dtype: Dtype,
-    /// Whether it must compute the same bits again, and for a part of the problem alone.
+    /// Whether it must compute the same bits again.
     pub(super) repeats: bool,
+    /// Whether also for a part of the problem alone: other stages of a program are run by the kernels that a
+    /// launcher chooses for the shape.
+    pub(super) alone: bool,
     /// The form's own evaluator or its code.
     pub(super) run: Run,
 }
@@ -77,7 +80,8 @@ pub(super) fn subjects(
     if options.device {
         for (name, run) in on_device(recurrence, &build)?.each {
             let (name, dtype) = (format!("device {name}"), build.operand());
-            subjects.ready.push(Subject { name, dtype, repeats: true, run });
+            let alone = staged.stages.len() == 1;
+            subjects.ready.push(Subject { name, dtype, repeats: true, alone, run });
         }
     }
     Ok(subjects)
@@ -85,7 +89,13 @@ pub(super) fn subjects(
 
 impl Subjects {
     fn add(&mut self, name: &str, dtype: Dtype, run: Run) {
-        self.ready.push(Subject { name: name.to_owned(), dtype, repeats: false, run });
+        self.ready.push(Subject {
+            name: name.to_owned(),
+            dtype,
+            repeats: false,
+            alone: false,
+            run,
+        });
     }
 }
 
@@ -129,25 +139,18 @@ impl Program<'_> {
             };
             // What the plan made already is not made a second time.
             let planned = kernels.scan.as_ref().filter(|scan| scan.kernel.chunk == chunk);
-            let cut = chunk_options(self.build.target, chunk);
-            let chunked = match planned {
-                Some(scan) => Ok(scan.chunked.term.clone()),
-                None => sluice_passes::chunk(token_level, &cut).map(|chunked| chunked.term),
+            let mixed = self.staged.mixed(stage);
+            let made = match planned {
+                Some(scan) => Ok((scan.chunked.clone(), Ok(scan.kernel.clone()))),
+                None => scan_in_chunks(recurrence, (token_level, &mixed), self.build, chunk),
             };
-            let chunked = match chunked {
-                Ok(chunked) => chunked,
+            let (chunked, kernel) = match made {
+                Ok((chunked, kernel)) => (chunked.term, kernel),
                 Err(errors) => {
                     leave_out(&refusal(errors)?);
                     terms.push(None);
                     scans.push(None);
                     continue;
-                }
-            };
-            let kernel = match planned {
-                Some(scan) => Ok(scan.kernel.clone()),
-                None => {
-                    let mixed = self.staged.mixed(stage);
-                    schedule::fused_scan(recurrence, &chunked, self.build, chunk, &mixed)
                 }
             };
             match kernel {

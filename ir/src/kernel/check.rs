@@ -18,10 +18,13 @@
 //! 8. A kernel with several roles orders them by mbarriers: every wait has an arrival, and every tile
 //!    is handed over (see [`handover`]); products of warpgroups are waited for.
 //! 9. The order of tokens is that of a grid with columns, if it is that of a grid.
+//! 10. Nothing passes from chunk to chunk in a kernel that prepares another: it has one role, which
+//!     carries nothing, finishes nothing, and writes nothing in its body that it has set up. Its outputs
+//!     are token inputs of the other, whose chunks and order of tokens are the same.
 
 use super::{
-    Body, CopyMap, Expr, Hazards, Kernel, Mma, Operand, Over, ParamKind, Place, Role, Start, Stmt,
-    Swizzle, Sync, Tile, TileId, Unit, View, handover,
+    Body, CopyMap, Expr, Hazards, Kernel, Mma, Operand, Over, Param, ParamKind, Place, Role,
+    Schedule, Start, Stmt, Swizzle, Sync, Tile, TileId, Unit, View, handover,
 };
 use crate::dtype::Dtype;
 use std::collections::BTreeSet;
@@ -56,7 +59,35 @@ pub fn check(kernel: Kernel) -> Result<Checked, String> {
     }
     waits(&kernel)?;
     handover::check(&kernel)?;
+    if kernel.schedule == Schedule::Prepare {
+        chunks_are_independent(&kernel)?;
+    }
+    kernel.prepare.as_deref().map_or(Ok(()), |before| prepared(&kernel, before))?;
     Ok(Checked(kernel))
+}
+
+fn chunks_are_independent(kernel: &Kernel) -> Result<(), String> {
+    let [role] = &kernel.roles[..] else { return Err("several roles prepare".to_owned()) };
+    let set_up: Vec<TileId> = role.setup.iter().flat_map(Stmt::writes).collect();
+    let again = role.body.iter().flat_map(Stmt::writes).find(|t| set_up.contains(t));
+    ensure(again.is_none(), || "what is set up is written for a chunk".to_owned())?;
+    let ahead = |s: &Stmt| matches!(s, Stmt::Load { ahead, .. } if *ahead > 0);
+    let loads_ahead = role.setup.iter().chain(&role.body).any(ahead);
+    let kept = !kernel.carried.is_empty() || !role.finish.is_empty() || loads_ahead;
+    ensure(!kept, || "something passes from chunk to chunk".to_owned())
+}
+
+fn prepared(kernel: &Kernel, before: &Checked) -> Result<(), String> {
+    let fits = before.schedule == Schedule::Prepare
+        && (before.chunk, before.order) == (kernel.chunk, kernel.order);
+    ensure(fits, || format!("{} prepares something else", before.name))?;
+    let made = before.params.iter().filter(|p| p.kind == ParamKind::TokenOut);
+    let taken = |made: &Param| {
+        let same = |p: &Param| p.name == made.name && p.kind == ParamKind::TokenIn;
+        kernel.params.iter().any(|p| same(p) && (p.dtype, &p.dims) == (made.dtype, &made.dims))
+    };
+    let fault = made.into_iter().find(|p| !taken(p));
+    fault.map_or(Ok(()), |p| Err(format!("nobody takes {} that {} makes", p.name, before.name)))
 }
 
 fn ensure(holds: bool, message: impl FnOnce() -> String) -> Result<(), String> {
@@ -132,14 +163,17 @@ fn statement(kernel: &Kernel, stmt: &Stmt) -> Result<(), String> {
             is_shared(kernel, *src)?;
             equal("a running sum", shape(dst)?, shape(src)?)
         }
-        Stmt::Score { dst, p, a, to, from, unit, .. } => {
+        Stmt::Score { dst, p, a, to, from, mask, unit } => {
             [dst, p, a, to, from].into_iter().try_for_each(|v| is_shared(kernel, *v))?;
             let ([b, rp, k], [_, ra, _], [_, n, _]) = (shape(p)?, shape(a)?, shape(to)?);
             equal("the scores", shape(dst)?, [b, rp, ra])?;
             equal("the running sums", shape(to)?, [b, n, k])?;
             equal("the running sums", shape(from)?, [b, n, k])?;
             let whole = rp.is_multiple_of(n) && ra.is_multiple_of(n);
-            let fragments = (rp / n).is_multiple_of(16) && (ra / n).is_multiple_of(16);
+            let (readers, writers) = (rp / n, ra / n);
+            let blocks = n.is_multiple_of(16) && k.is_multiple_of(16);
+            let single = (readers, writers) == (1, 1) && blocks && !mask.is_transposed();
+            let fragments = readers.is_multiple_of(16) && writers.is_multiple_of(16) || single;
             let sixteen = [p, a].into_iter().all(|v| kernel.tile(v.tile).dtype.bytes() == 2);
             ensure(whole, || format!("{rp} and {ra} rows in {n} steps"))?;
             ensure(*unit == Unit::Scalar || (fragments && sixteen), || {
@@ -204,7 +238,8 @@ fn transfer(
         ParamKind::StateOut => (false, 1),
     };
     ensure(reads == load, || format!("param {} goes the other way", param.name))?;
-    ensure(tile.stands_for.count(tokens * param.rows) == Some(tile.rows), || {
+    let fits = |tokens: usize| tile.stands_for.count(tokens * param.rows) == Some(tile.rows);
+    ensure(fits(tokens) || fits(1), || {
         format!("{} rows for {} of the param", tile.rows, tokens * param.rows)
     })?;
     let width = if param.split { param.cols.div_ceil(kernel.parts) } else { param.cols };

@@ -41,11 +41,16 @@
 //! of a warpgroup into columns is asynchronous too: it is a group of its own, complete after the
 //! `Sync::Products` that covers it.
 //!
+//! **Prepared.** A kernel may have another one before it, which computes for every chunk by itself what
+//! needs no state ([`Schedule::Prepare`]): its token outputs are token inputs of the kernel, under the
+//! same names. A tile with the rows of one token, not of all tokens of a chunk, stands for the chunk's
+//! first token; that is where values lie of which a chunk has one.
+//!
 //! **Roles.** Roles run side by side and meet at mbarriers. Of a tile that one role writes and another
 //! reads there are several instances: the writer waits until the instance is free (`Sync::Free`),
 //! writes, and arrives; the reader waits, reads, and arrives at the barrier on which the writer waits.
 
-use super::Stmt;
+use super::{Checked, Stmt};
 pub use crate::dtype::Dtype;
 pub use crate::pairs::Rows;
 pub use crate::step::{Rate, Sharing};
@@ -78,6 +83,8 @@ pub struct Kernel {
     pub mbarriers: Vec<Mbarrier>,
     /// Groups of warps, in order of their warp indices.
     pub roles: Vec<Role>,
+    /// What runs before it on the same problem and makes some of its token inputs.
+    pub prepare: Option<Box<Checked>>,
 }
 
 /// In which order a kernel visits the tokens of a sequence.
@@ -94,6 +101,8 @@ pub enum Schedule {
     Loop,
     /// Chunks of tokens whose states are walked element by element.
     ElementScan,
+    /// What needs no state, before a scan: chunks are independent, and the grid's z axis shares them out.
+    Prepare,
 }
 
 impl Schedule {
@@ -104,6 +113,7 @@ impl Schedule {
             Schedule::Step => "step",
             Schedule::Loop => "loop",
             Schedule::ElementScan => "elements",
+            Schedule::Prepare => "prepare",
         }
     }
 }

@@ -7,6 +7,7 @@ mod handover;
 mod hazard;
 mod nest;
 mod print;
+mod rename;
 mod stmt;
 #[cfg(test)]
 mod tests;

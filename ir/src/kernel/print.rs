@@ -8,6 +8,9 @@ use std::fmt::{self, Write as _};
 
 impl fmt::Display for Kernel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(before) = &self.prepare {
+            writeln!(f, "{}", ***before)?;
+        }
         writeln!(
             f,
             "kernel {} schedule={} chunk={} parts={} shared={} layout={:?}",

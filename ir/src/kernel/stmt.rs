@@ -84,7 +84,9 @@ pub enum Stmt {
     /// `dst[b,t,s] = mask(t',s') * sum_c p[b,t,c] a[b,s,c] exp(to[b,t',c] - from[b,s',c])`,
     /// with `t' = t / (rows(p)/rows(to))`, `s'` alike. `to` and `from` are running sums with
     /// `to <= from` wherever the mask holds. On tensor cores (16-bit `p` and `a`, steps
-    /// of a multiple of 16 rows) the factors of a pair of steps go on the fragments of `p`.
+    /// of a multiple of 16 rows) the factors of a pair of steps go on the fragments of `p`; where each row
+    /// is a step (a multiple of 16 of them, not more below than above the diagonal), `from` must never
+    /// rise, and both operands are scaled to a step between, so that no exponent is above 0.
     Score {
         /// Destination `[b, rows(p), rows(a)]`.
         dst: View,

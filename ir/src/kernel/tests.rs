@@ -31,6 +31,7 @@ fn kernel(inputs: &[[usize; 2]], result: ([usize; 2], Dtype), statements: Vec<St
         shared_bytes: 0,
         mbarriers: vec![],
         roles: vec![],
+        prepare: None,
     };
     let mut setup = vec![];
     let all = inputs.iter().map(|size| (*size, Dtype::F32)).chain([result]);

@@ -24,7 +24,7 @@ pub(super) enum Home {
 }
 
 /// Statements and tiles of a kernel before placement.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Draft {
     pub(super) params: Vec<Param>,
     pub(super) tiles: Vec<Tile>,
@@ -37,6 +37,7 @@ pub(super) struct Draft {
 }
 
 /// What a draft must know to become a kernel.
+#[derive(Clone)]
 pub(super) struct Shape {
     pub(super) name: String,
     pub(super) schedule: Schedule,
@@ -168,6 +169,7 @@ impl Draft {
             shared_bytes: 0,
             mbarriers: Vec::new(),
             roles: Vec::new(),
+            prepare: None,
         }
     }
 }

@@ -8,6 +8,7 @@ mod misfit;
 mod order;
 mod params;
 mod place;
+mod prepare;
 mod roles;
 mod scan;
 mod step;

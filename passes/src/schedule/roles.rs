@@ -44,10 +44,10 @@ const MOST_REGISTERS: usize = 240;
 const REGISTER_UNIT: usize = 8;
 
 /// The statements of the loop by role.
-struct Parts {
-    loader: Vec<Stmt>,
-    maker: Vec<Stmt>,
-    keeper: Vec<Stmt>,
+pub(super) struct Parts {
+    pub(super) loader: Vec<Stmt>,
+    pub(super) maker: Vec<Stmt>,
+    pub(super) keeper: Vec<Stmt>,
 }
 
 /// Who does a statement.
@@ -218,7 +218,7 @@ fn budget(roles: &mut [Role], loader_works: bool, target: &Target) {
 }
 
 /// Statements that need no state, and those that do.
-fn parts(kernel: &Kernel, body: Vec<Stmt>) -> Parts {
+pub(super) fn parts(kernel: &Kernel, body: Vec<Stmt>) -> Parts {
     let in_columns = |t: &TileId| kernel.tile(*t).shared().is_none();
     let mut kept: BTreeSet<TileId> = BTreeSet::new();
     let mut parts = Parts { loader: vec![], maker: vec![], keeper: vec![] };

@@ -22,7 +22,8 @@ pub(crate) fn target() -> Target {
 }
 
 pub(crate) fn options(chunk: usize, sub_block: Option<usize>) -> ChunkOptions {
-    ChunkOptions { chunk, sub_block, tokens: 4096, instances: 64, target: target() }
+    let (tokens, instances, target) = (4096, 64, target());
+    ChunkOptions { chunk, sub_block, whole_scores: false, tokens, instances, target }
 }
 
 /// Sequences of uneven lengths: a multiple of no chunk, none at all, one token, and a multiple of 64.

@@ -6,10 +6,11 @@
 
 mod stmt;
 
-use super::{Checked, Kernel, Param, ParamKind, Stmt, Sync, TileId};
+use super::{Checked, Kernel, Param, ParamKind, Schedule, Stmt, Sync, TileId};
 use crate::problem::{Array, Arrays, Problem};
 use crate::step::Sharing;
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 /// Whether tiles round to their dtype.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,8 +26,22 @@ pub enum Rounding {
 /// # Panics
 /// If an input array is missing or mis-shaped (the driver checks the user's arrays before).
 pub fn eval(kernel: &Checked, problem: &Problem, inputs: &Arrays, rounding: Rounding) -> Arrays {
+    if let Some(before) = &kernel.prepare {
+        let mut inputs = inputs.clone();
+        inputs.extend(eval(before, problem, &inputs, rounding));
+        return eval_alone(kernel, problem, &inputs, rounding);
+    }
+    eval_alone(kernel, problem, inputs, rounding)
+}
+
+/// Runs the kernel itself; what prepares it has run.
+fn eval_alone(kernel: &Kernel, problem: &Problem, inputs: &Arrays, rounding: Rounding) -> Arrays {
     let mut outputs: Vec<Option<Array>> =
         kernel.params.iter().map(|p| output_shape(p, problem).map(|s| Array::zeros(&s))).collect();
+    if kernel.schedule == Schedule::Prepare {
+        // A read of what nobody made shows.
+        outputs.iter_mut().flatten().for_each(|array| array.data.fill(f64::NAN));
+    }
     for sequence in 0..problem.sequences() {
         for head in 0..problem.heads {
             for part in 0..kernel.parts {
@@ -100,15 +115,27 @@ impl<'a> Run<'a> {
         self.length().saturating_sub(chunk * self.kernel.chunk).min(self.kernel.chunk)
     }
 
-    /// Runs every role to its end.
+    /// Runs every role over all chunks; chunks that are independent start afresh.
     fn all(&mut self, outputs: &mut [Option<Array>]) {
         let chunks = self.length().div_ceil(self.kernel.chunk);
+        if self.kernel.schedule != Schedule::Prepare {
+            return self.chunks(0..chunks, outputs);
+        }
+        for chunk in 0..chunks {
+            let mut alone =
+                Run::new(self.kernel, self.problem, self.inputs, self.rounding, self.at);
+            alone.chunks(chunk..chunk + 1, outputs);
+        }
+    }
+
+    /// Runs every role to its end.
+    fn chunks(&mut self, chunks: Range<usize>, outputs: &mut [Option<Array>]) {
         let kernel = self.kernel;
         let mut streams: Vec<Vec<(usize, &Stmt)>> = Vec::new();
         for role in &kernel.roles {
             let setup = role.setup.iter().map(|s| (0, s));
-            let body = (0..chunks).flat_map(|c| role.body.iter().map(move |s| (c, s)));
-            let finish = role.finish.iter().map(|s| (chunks.saturating_sub(1), s));
+            let body = chunks.clone().flat_map(|c| role.body.iter().map(move |s| (c, s)));
+            let finish = role.finish.iter().map(|s| (chunks.end.saturating_sub(1), s));
             streams.push(setup.chain(body).chain(finish).collect());
         }
         let mut next = vec![0; streams.len()];

@@ -1,9 +1,10 @@
 //! The meaning of each statement that computes, on whole tiles.
 
-use super::Run;
+use super::{Rounding, Run};
+use crate::dtype::Dtype;
 use crate::kernel::{
-    Arg, Body, CopyMap, Expr, Law, Mma, Nest, Operand, Over, Reduction, Row, Start, Stmt, View,
-    Walk,
+    Arg, Body, CopyMap, Expr, Law, Mma, Nest, Operand, Over, Reduction, Row, Start, Stmt, Unit,
+    View, Walk,
 };
 use crate::seq::Mask;
 
@@ -66,6 +67,17 @@ fn fold(op: Reduction, values: impl Iterator<Item = f64>) -> f64 {
     }
 }
 
+/// The step to which tensor cores scale a reader and an earlier writer, each a row and a step of its own:
+/// the one before the reader's block of 16, or the last of the first half of the least run of `2^n` steps
+/// that holds both.
+fn step_between(reader: usize, writer: usize) -> Option<usize> {
+    if reader / 16 != writer / 16 {
+        return Some(reader / 16 * 16 - 1);
+    }
+    let half = 1 << (reader ^ writer).checked_ilog2()?;
+    Some((reader & !(2 * half - 1)) + half - 1)
+}
+
 impl Run<'_> {
     fn block(&self, view: View) -> Block<'_> {
         Block { data: self.data(view.tile), shape: self.kernel.shape(view) }
@@ -86,8 +98,11 @@ impl Run<'_> {
             Stmt::Mma(m) => self.product(m),
             Stmt::Reduce { op, dst, src, over } => self.reduce(*op, *dst, *src, *over),
             Stmt::Run { dst, src, mask } => self.running_sum(*dst, *src, *mask),
-            Stmt::Score { dst, p, a, to, from, mask, unit: _ } => {
-                self.score(*dst, [*p, *a, *to, *from], *mask);
+            Stmt::Score { dst, p, a, to, from, mask, unit } => {
+                let single = self.kernel.shape(*p)[1] == self.kernel.shape(*to)[1];
+                let scales = *unit == Unit::Tensor && single && self.rounding == Rounding::Stored;
+                let operand = scales.then_some(self.kernel.tile(p.tile).dtype);
+                self.score(*dst, [*p, *a, *to, *from], *mask, operand);
             }
             Stmt::Mix { dst, w, y, to, from, mask } => self.mix(*dst, [*w, *y, *to, *from], *mask),
             Stmt::Inverse { dst, src, upper, diagonal: _ } => self.inverse(*dst, *src, *upper),
@@ -286,7 +301,8 @@ impl Run<'_> {
         self.put(dst.tile, out);
     }
 
-    fn score(&mut self, dst: View, [p, a, to, from]: [View; 4], mask: Mask) {
+    /// `scaled`: the dtype to which operands are rounded that are scaled to a step in between.
+    fn score(&mut self, dst: View, [p, a, to, from]: [View; 4], mask: Mask, scaled: Option<Dtype>) {
         let shape = self.kernel.shape(dst);
         let (p, a, to, from) = (self.block(p), self.block(a), self.block(to), self.block(from));
         let (per_t, per_s) = (p.shape[1] / to.shape[1], a.shape[1] / from.shape[1]);
@@ -294,6 +310,16 @@ impl Run<'_> {
             let (step_t, step_s) = (t / per_t, s / per_s);
             if !mask.holds(step_t, step_s) {
                 return 0.0;
+            }
+            if let Some((dtype, m)) = scaled.zip(step_between(t, s)) {
+                let round = |x: f64| dtype.round(x);
+                let term = |c: usize| {
+                    let middle = from.at(b, m, c);
+                    let read = round((to.at(b, t, c) - middle).exp());
+                    let written = round((middle - from.at(b, s, c)).exp());
+                    round(p.at(b, t, c) * read) * round(a.at(b, s, c) * written)
+                };
+                return (0..p.shape[2]).map(term).sum();
             }
             let decay = |c: usize| (to.at(b, step_t, c) - from.at(b, step_s, c)).exp();
             (0..p.shape[2]).map(|c| p.at(b, t, c) * a.at(b, s, c) * decay(c)).sum()

@@ -300,7 +300,12 @@ impl Scan<'_> {
 
     fn exponential_of(&mut self, fusion: &mut Fusion, x: Id) -> Result<Expr, Diagnostic> {
         let value = match self.gate_sum(x)? {
-            Some(view) => self.argument(fusion, view, false),
+            Some((sum, None)) => self.argument(fusion, sum, false),
+            Some((sum, Some(less))) => {
+                let sum = Box::new(self.argument(fusion, sum, false));
+                let less = Box::new(self.argument(fusion, less, false));
+                Expr::Binary(Binary::Add, sum, Box::new(Expr::Unary(Unary::Neg, less)))
+            }
             None => self.operand(fusion, x)?,
         };
         Ok(Expr::Unary(Unary::Exp, Box::new(value)))
@@ -370,29 +375,48 @@ impl Scan<'_> {
         Ok(Expr::Keep { mask, row_step: 1, col_step: 1, value })
     }
 
-    /// If a node is a running sum or total of log decays: its tile.
-    fn gate_sum(&mut self, id: Id) -> Result<Option<View>, Diagnostic> {
+    /// If a node is a running sum or total of log decays: its tile, and what is to be taken from that.
+    fn gate_sum(&mut self, id: Id) -> Result<Option<(View, Option<View>)>, Diagnostic> {
         let id = self.base(id);
         let never_positive = |x: Id| self.term.facts(x).array().range.hi <= 0.0;
         match *self.term.node(id) {
+            // Of a gate a channel one running sum is enough.
+            Seq::Run([m, g])
+                if never_positive(g)
+                    && self.mask(m) == Mask::Tstrict
+                    && self.term.shape(g).features > 1 =>
+            {
+                Ok(Some((self.total(g)?, Some(self.running(g, Mask::Incl)?))))
+            }
             Seq::Run([m, g]) if never_positive(g) => {
                 let mask = self.mask(m);
-                Ok(Some(self.running(g, mask)?))
+                Ok(Some((self.running(g, mask)?, None)))
             }
-            Seq::Tot([g]) if never_positive(g) => {
-                let src = self.gate(g)?;
-                if let Some(tile) = self.totals.get(&id) {
-                    return Ok(Some(self.seen(id, *tile)));
-                }
-                let dst = self.fresh(id, "total", self.build.compute);
-                self.totals.insert(id, dst);
-                let dst_view = self.seen(id, dst);
-                let (op, over) = (Reduction::Sum, Over::Rows);
-                self.draft.body.push(Stmt::Reduce { op, dst: dst_view, src, over });
-                Ok(Some(dst_view))
-            }
+            Seq::Tot([g]) if never_positive(g) => Ok(Some((self.total(g)?, None))),
             _ => Ok(None),
         }
+    }
+
+    /// The sum of a gate over the rows of each block.
+    fn total(&mut self, g: Id) -> Result<View, Diagnostic> {
+        let blocks = self.blocks(g);
+        if let Some(tile) = self.totals.get(&g) {
+            return Ok(View { tile: *tile, blocks });
+        }
+        let src = self.gate(g)?;
+        let (size, home) = ([blocks, self.size(g)[1]], Home::Shared { stages: 1 });
+        let tile = self.draft.tile("total", size, self.build.compute, home);
+        self.totals.insert(g, tile);
+        let dst = View { tile, blocks };
+        self.draft.body.push(match self.runs.get(&(g, Mask::Incl)) {
+            Some(run) => {
+                let last = self.size(g)[0] / blocks - 1;
+                let map = CopyMap::Rows { dst_first: 0, src_first: last, count: 1 };
+                Stmt::Copy { dst, src: View { tile: *run, blocks }, map }
+            }
+            None => Stmt::Reduce { op: Reduction::Sum, dst, src, over: Over::Rows },
+        });
+        Ok(dst)
     }
 
     /// A gate bounded below, in shared memory.

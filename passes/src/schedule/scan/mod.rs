@@ -23,13 +23,15 @@ mod value;
 pub use halves::longest_chunk;
 
 use super::Build;
-use super::draft::{Draft, Shape};
+use super::draft::{Draft, Shape, finished};
 use super::params;
+use super::prepare::{self, Halves, Loading};
 use super::roles;
 use egg::Id;
 use sluice_ir::diagnostic::{Code, Diagnostic};
 use sluice_ir::dtype::Dtype;
-use sluice_ir::kernel::{Checked, Layout, ParamId, Schedule, Stmt, TileId};
+use sluice_ir::kernel::{Checked, Kernel, Layout, ParamId, Schedule, Stmt, TileId};
+use sluice_ir::pointwise::{Binary, Unary};
 use sluice_ir::seq::{Core, Mask, RootKind, Seq, Term};
 use sluice_ir::step::Recurrence;
 use std::collections::BTreeMap;
@@ -58,16 +60,29 @@ pub fn fused_scan(
     if term.loops().is_empty() {
         return in_any_parts(recurrence, term, build, (setting, if whole { 1 } else { widest }));
     }
-    for choice in roles::CHOICES {
-        let setting = Setting { stages: choice.stages, in_roles: true, ..setting };
-        match in_roles(recurrence, term, build, (setting, choice)) {
-            Ok(Some(kernel)) => return Ok(kernel),
-            Ok(None) => break,
-            Err(error) if error.code == Code::TooLarge => {}
-            Err(error) => return Err(error),
+    let in_roles = roles::CHOICES.map(|choice| {
+        (Setting { stages: choice.stages, in_roles: true, ..setting }, Way::Roles(choice))
+    });
+    let together = [3, 2, 1].map(|stages| (Setting { stages, ..setting }, Way::Together));
+    type Schedule<'s> = &'s dyn Fn((Setting<'_>, Way)) -> Result<Option<Checked>, Diagnostic>;
+    let schedules: [Schedule<'_>; 2] =
+        [&|choice| prepared(recurrence, term, build, choice), &|choice| {
+            alone(recurrence, term, build, choice)
+        }];
+    let mut refusal = None;
+    for schedule in schedules {
+        for ways in [&in_roles[..], &together[..]] {
+            for way in ways {
+                match schedule(*way) {
+                    Ok(Some(kernel)) => return Ok(kernel),
+                    Ok(None) => break,
+                    Err(error) if error.code == Code::TooLarge => refusal = Some(error),
+                    Err(error) => return Err(error),
+                }
+            }
         }
     }
-    in_stages(recurrence, term, build, setting)
+    Err(refusal.expect("a kernel of one role is legal or too large"))
 }
 
 /// The same with all values in shared memory: as few parts of the columns as fit.
@@ -89,6 +104,15 @@ fn in_any_parts(
     }
 }
 
+/// How the statements of a scan are dealt to its warps.
+#[derive(Clone, Copy)]
+enum Way {
+    /// To roles that run side by side.
+    Roles(roles::Choice),
+    /// All to all.
+    Together,
+}
+
 fn in_stages(
     recurrence: &Recurrence,
     term: &Term,
@@ -96,9 +120,11 @@ fn in_stages(
     mut setting: Setting<'_>,
 ) -> Result<Checked, Diagnostic> {
     loop {
-        match attempt(recurrence, term, build, setting) {
+        match alone(recurrence, term, build, (setting, Way::Together)) {
             Err(error) if error.code == Code::TooLarge && setting.stages > 1 => setting.stages -= 1,
-            result => return result,
+            result => {
+                return result.map(|kernel| kernel.expect("one role is always to be had"));
+            }
         }
     }
 }
@@ -112,6 +138,12 @@ const NARROWEST: usize = 8;
 /// Warps of a kernel whose values are all in shared memory.
 const SHARED_WARPS: usize = 8;
 
+/// Registers a thread of a kernel that prepares a scan: two blocks share a multiprocessor.
+const PREPARING_REGISTERS: usize = 128;
+
+/// Shared memory that the system takes of each block.
+const RESERVED_BYTES: usize = 1024;
+
 /// Choices of one attempt.
 #[derive(Clone, Copy)]
 struct Setting<'a> {
@@ -124,30 +156,75 @@ struct Setting<'a> {
     in_roles: bool,
 }
 
-fn attempt(
+/// One kernel for everything; none in roles, if the target has none or the program gains nothing by them.
+fn alone(
     recurrence: &Recurrence,
     term: &Term,
     build: &Build<'_>,
-    setting: Setting<'_>,
-) -> Result<Checked, Diagnostic> {
-    let mut scan = Scan::new(recurrence, term, build, setting);
-    scan.lower()?;
-    let shape = scan.shape();
-    scan.draft.pipeline(&scan.loads, setting.stages);
-    scan.draft.close(shape)
-}
-
-/// The same in roles, if the target has them and the program gains by them.
-fn in_roles(
-    recurrence: &Recurrence,
-    term: &Term,
-    build: &Build<'_>,
-    (setting, choice): (Setting<'_>, roles::Choice),
+    (setting, way): (Setting<'_>, Way),
 ) -> Result<Option<Checked>, Diagnostic> {
     let mut scan = Scan::new(recurrence, term, build, setting);
     scan.lower()?;
     let shape = scan.shape();
-    roles::split(&scan.draft, &scan.loads, choice, &shape, build.target)
+    dealt(Loading { draft: scan.draft, loads: scan.loads }, (shape, setting.stages), way, build)
+}
+
+fn dealt(
+    Loading { mut draft, loads }: Loading,
+    (shape, stages): (Shape, usize),
+    way: Way,
+    build: &Build<'_>,
+) -> Result<Option<Checked>, Diagnostic> {
+    if let Way::Roles(choice) = way {
+        return roles::split(&draft, &loads, choice, &shape, build.target);
+    }
+    draft.pipeline(&loads, stages);
+    draft.close(shape).map(Some)
+}
+
+/// The same with a kernel before it for what needs no state; none also if the program gains nothing by that.
+fn prepared(
+    recurrence: &Recurrence,
+    term: &Term,
+    build: &Build<'_>,
+    (setting, way): (Setting<'_>, Way),
+) -> Result<Option<Checked>, Diagnostic> {
+    let mut scan = Scan::new(recurrence, term, build, setting);
+    // Preparing rounds rows once more than cutting scores does: that is for rows without errors of their own.
+    let rounded = |x: &Id| {
+        let row = scan.base(scan.row_factors(*x).0);
+        let row = match *term.node(row) {
+            Seq::Unary(Unary::Neg, [x]) => x,
+            Seq::Binary(Binary::Mul, [a, x]) if scan.constant(a).is_some() => x,
+            _ => row,
+        };
+        !scan.is_exact(row)
+    };
+    let scored =
+        |node: &Seq| matches!(node, Seq::Score([_, p, a, _]) if [p, a].into_iter().any(rounded));
+    if term.nodes().iter().any(scored) {
+        return Ok(None);
+    }
+    scan.lower()?;
+    let (shape, name) = (scan.shape(), format!("{}_prepare{}", recurrence.name, setting.chunk));
+    let names = (&shape, recurrence.name.as_str());
+    let Some(halves) = prepare::split(&scan.draft, &scan.loads, names, setting.stages) else {
+        return Ok(None);
+    };
+    let schedule = Schedule::Prepare;
+    let own = Shape { name, schedule, parts: 1, warps: SHARED_WARPS, ..scan.shape() };
+    let Halves { before: Loading { mut draft, loads }, scan } = halves;
+    let Some(kernel) = dealt(scan, (shape, setting.stages), way, build)? else { return Ok(None) };
+    draft.pipeline(&loads, 1);
+    let half = build.target.shared_bytes / 2 - RESERVED_BYTES;
+    let before = match draft.clone().close(Shape { budget: half, ..own.clone() }) {
+        Err(error) if error.code == Code::TooLarge => draft.close(own),
+        other => other,
+    };
+    let mut before = Kernel::clone(&*before?);
+    before.roles[0].registers = (before.shared_bytes <= half).then_some(PREPARING_REGISTERS);
+    let before = finished(before)?;
+    finished(Kernel { prepare: Some(Box::new(before)), ..Kernel::clone(&kernel) }).map(Some)
 }
 
 /// A lowering in progress.

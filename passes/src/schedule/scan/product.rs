@@ -212,8 +212,12 @@ impl Scan<'_> {
         let (to, from) = self.as_wide(sums, self.size(p)[1]);
         let steps = self.term.shape(g).rows;
         let per = |x: Id| self.term.shape(x).rows / steps;
-        let whole_fragments = per(p) % 16 == 0 && per(a) % 16 == 0;
-        let unit = if whole_fragments { Unit::Tensor } else { Unit::Scalar };
+        let in_steps = per(p) % FRAGMENT == 0 && per(a) % FRAGMENT == 0;
+        // A few rows are not worth what scaling them to steps in between takes.
+        let single = per(p) == 1 && per(a) == 1 && !mask.is_transposed();
+        let whole = steps.is_multiple_of(FRAGMENT) && self.size(p)[1].is_multiple_of(FRAGMENT);
+        let many = steps > FRAGMENT && whole;
+        let unit = if in_steps || single && many { Unit::Tensor } else { Unit::Scalar };
         let (p, a) = (self.view(p, Form::SharedOperand)?, self.view(a, Form::SharedOperand)?);
         let dst = self.fresh(id, "score", dtype);
         let dst_view = self.seen(id, dst);
