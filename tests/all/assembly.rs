@@ -47,7 +47,7 @@ const SPILLS: &[(&str, usize)] = &[
     ("retnet_2_scan", 3328),
     ("stabilised_2_scan", 512),
     ("supra_2_scan", 256),
-    ("tideline_2_scan", 384),
+    ("tideline_2_scan", 424),
 ];
 
 pub(crate) fn trials() -> Vec<Trial> {
