@@ -69,8 +69,11 @@ fn fold(op: Reduction, values: impl Iterator<Item = f64>) -> f64 {
 
 /// The step to which tensor cores scale a reader and an earlier writer, each a row and a step of its own:
 /// the one before the reader's block of 16, or the last of the first half of the least run of `2^n` steps
-/// that holds both.
+/// that holds both; none for a writer that is not earlier.
 fn step_between(reader: usize, writer: usize) -> Option<usize> {
+    if reader <= writer {
+        return None;
+    }
     if reader / 16 != writer / 16 {
         return Some(reader / 16 * 16 - 1);
     }
