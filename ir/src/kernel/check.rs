@@ -239,7 +239,9 @@ fn transfer(
     };
     ensure(reads == load, || format!("param {} goes the other way", param.name))?;
     let fits = |tokens: usize| tile.stands_for.count(tokens * param.rows) == Some(tile.rows);
-    ensure(fits(tokens) || fits(1), || {
+    // What passes from a preparing kernel to its scan may be one token's rows for the whole chunk.
+    let passes = load || kernel.schedule == Schedule::Prepare;
+    ensure(fits(tokens) || (passes && fits(1)), || {
         format!("{} rows for {} of the param", tile.rows, tokens * param.rows)
     })?;
     let width = if param.split { param.cols.div_ceil(kernel.parts) } else { param.cols };

@@ -188,6 +188,8 @@ fn what_never_changes_is_computed_once_and_nothing_may_change() {
             y = p.mul(next, held);
         }
         p.output("y", y);
+        p.output("held_too", held);
+        p.output("scale", scale);
         let kernel = assert_means(&p.sized(&[("E", 100)]), &format!("held, scan: {with_scan}"));
         assert_eq!((walks(&kernel).len(), kernel.parts), (usize::from(with_scan), 2));
         let exponentials =

@@ -248,8 +248,9 @@ impl Lowering<'_> {
         [if fixed { rows } else { self.chunk * rows }, cols]
     }
 
-    /// A new tile for a node: in the type of the output if nothing but the output needs it.
-    fn tile_for(&mut self, id: NodeId) -> TileId {
+    /// A new tile for a node, of all tokens or of each: in the type of the output if nothing but the
+    /// output needs it.
+    fn tile_for(&mut self, id: NodeId, fixed: bool) -> TileId {
         let node = self.recurrence.node(id);
         let output = self.recurrence.outputs.iter().find(|o| o.node == id);
         let dtype = match output {
@@ -258,7 +259,7 @@ impl Lowering<'_> {
             }
             _ => self.build.compute,
         };
-        let size = self.size(&node.dims, self.fixed[id.0]);
+        let size = self.size(&node.dims, fixed);
         self.new_tile(node.name.as_deref().unwrap_or("t"), size, dtype, 1)
     }
 
@@ -292,7 +293,7 @@ impl Lowering<'_> {
                 None => self.value(id, &mut site)?,
                 Some([a, b]) => self.product([a, b], &mut site)?,
             };
-            let tile = self.tile_for(id);
+            let tile = self.tile_for(id, self.fixed[id.0]);
             made.push((id, tile));
             let dims = &self.recurrence.node(id).dims;
             let dst = self.access(tile, dims, false, &site);
@@ -332,7 +333,11 @@ impl Lowering<'_> {
     }
 
     fn store(&mut self, output: &Output) -> Result<(), Diagnostic> {
-        let src = self.tile_of(output.node)?;
+        let src = if self.fixed[output.node.0] {
+            self.at_each_token(output.node)?
+        } else {
+            self.tile_of(output.node)?
+        };
         let dtype = self.recurrence.output_dtype(output, self.build.dtype);
         let dims = &self.recurrence.node(output.node).dims;
         let split = self.layout.splits(dims);

@@ -8,6 +8,7 @@ use sluice_ir::kernel::{Access, Expr, Nest, Stmt, TileId};
 use sluice_ir::pointwise::Binary;
 use sluice_ir::step::{DimId, InputId, NodeId, Op, Reduction, StateId};
 use std::collections::BTreeMap;
+use std::iter;
 
 /// Where expressions stand: the loops around them, and what they have read so far.
 pub(super) struct Site {
@@ -162,7 +163,7 @@ impl Lowering<'_> {
         let recurrence = self.recurrence;
         let node = recurrence.node(id);
         let fixed = self.fixed[id.0];
-        let tile = self.tile_for(id);
+        let tile = self.tile_for(id, fixed);
         let dims = self.layout.order(&node.dims);
         let mut site = Site::of_nest(fixed, &dims);
         let dst = self.access(tile, &node.dims, fixed, &site);
@@ -188,6 +189,20 @@ impl Lowering<'_> {
         let stmt = Stmt::Nest(Nest { extents, dst, reduce, expr, args: site.args });
         if fixed { &mut self.before } else { &mut self.draft.body }.push(stmt);
         self.kept.insert(id, tile);
+        Ok(tile)
+    }
+
+    /// A tile with a value that is the same for all tokens once for each of them.
+    pub(super) fn at_each_token(&mut self, id: NodeId) -> Result<TileId, Diagnostic> {
+        let node = self.recurrence.node(id);
+        let dims = self.layout.order(&node.dims);
+        let mut site = Site::of_nest(false, &dims);
+        let expr = self.value(id, &mut site)?;
+        let tile = self.tile_for(id, false);
+        let dst = self.access(tile, &node.dims, false, &site);
+        let sizes = dims.iter().map(|d| self.layout.size(*d));
+        let extents = iter::once(self.chunk).chain(sizes).collect();
+        self.draft.body.push(Stmt::Nest(Nest { extents, dst, reduce: None, expr, args: site.args }));
         Ok(tile)
     }
 }
