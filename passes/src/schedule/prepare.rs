@@ -38,11 +38,13 @@ pub(super) fn split(
     let Parts { maker, keeper, .. } = parts(&kernel, draft.body.clone());
     let many_exponentials = maker.iter().any(|s| matches!(s, Stmt::Score { .. }));
     let made: BTreeSet<TileId> = maker.iter().flat_map(Stmt::writes).collect();
+    // Outputs are the scan's to store.
+    let has_outputs = maker.iter().any(|s| matches!(s, Stmt::Store { .. }));
     let kept_to_the_end = draft.finish.iter().flat_map(Stmt::reads).any(|t| made.contains(&t));
     let parts_differ =
         |tile: &TileId| loads.iter().any(|(dst, param)| dst == tile && draft.params[param.0].split);
     let in_parts = maker.iter().flat_map(Stmt::reads).any(|t| parts_differ(&t));
-    if !many_exponentials || kept_to_the_end || in_parts {
+    if !many_exponentials || has_outputs || kept_to_the_end || in_parts {
         return None;
     }
     let read: BTreeSet<TileId> = keeper.iter().flat_map(Stmt::reads).collect();

@@ -202,7 +202,13 @@ impl Lowering<'_> {
         let dst = self.access(tile, &node.dims, false, &site);
         let sizes = dims.iter().map(|d| self.layout.size(*d));
         let extents = iter::once(self.chunk).chain(sizes).collect();
-        self.draft.body.push(Stmt::Nest(Nest { extents, dst, reduce: None, expr, args: site.args }));
+        self.draft.body.push(Stmt::Nest(Nest {
+            extents,
+            dst,
+            reduce: None,
+            expr,
+            args: site.args,
+        }));
         Ok(tile)
     }
 }
