@@ -28,8 +28,6 @@ pub(super) struct Shape {
 const EVEN: &[usize] = &[64, 64];
 const WIDE: &[usize] = &[64, 96];
 const ODD: &[usize] = &[20, 36];
-/// What programs write out, so that no dimension can be told by its size.
-const ALIKE: &[usize] = &[16];
 
 /// Elements of the largest value of a step; sizes that would make a larger one are halved, so that
 /// evaluators in f64 stay quick.
@@ -39,8 +37,9 @@ const LARGEST_VALUE: usize = 64 * 96;
 const SMALLEST: usize = 4;
 
 /// All of them. The longest chunk has 64 tokens, so 63, 64 and 65 are one less, one, and one more
-/// than a chunk of every length in use; 509 is prime. In the last, the first sequence mixes the ends
-/// of the ranges, the second has the upper ones only and the third the lower ones.
+/// than a chunk of every length in use; 509 is prime. Scans in roles take widths of a multiple of 64.
+/// At the ends of ranges the first sequence mixes them, the second has the upper ones only and the third
+/// the lower ones. A shape's place in the list is the seed of its values: append.
 #[rustfmt::skip]
 pub(super) const SHAPES: &[Shape] = &[
     Shape { name: "no tokens", sizes: EVEN, small: 4, lengths: &[0], heads: 2, groups: 2, initial: true, ends: false },
@@ -50,9 +49,12 @@ pub(super) const SHAPES: &[Shape] = &[
     Shape { name: "chunk and one", sizes: EVEN, small: 4, lengths: &[65], heads: 2, groups: 2, initial: true, ends: false },
     Shape { name: "long prime", sizes: WIDE, small: 4, lengths: &[509], heads: 1, groups: 1, initial: false, ends: false },
     Shape { name: "odd sizes", sizes: ODD, small: 3, lengths: &[100], heads: 2, groups: 2, initial: true, ends: false },
-    Shape { name: "groups", sizes: ALIKE, small: 4, lengths: &[70], heads: 4, groups: 2, initial: false, ends: false },
+    Shape { name: "groups", sizes: WIDE, small: 4, lengths: &[70], heads: 4, groups: 2, initial: false, ends: false },
     Shape { name: "sequences", sizes: ODD, small: 3, lengths: &[7, 0, 64, 1, 90], heads: 2, groups: 1, initial: true, ends: false },
     Shape { name: "ends of ranges", sizes: ODD, small: 3, lengths: &[90, 40, 40], heads: 1, groups: 1, initial: true, ends: true },
+    Shape { name: "empty sequences", sizes: ODD, small: 3, lengths: &[0, 0, 0], heads: 2, groups: 1, initial: true, ends: false },
+    Shape { name: "long even", sizes: EVEN, small: 4, lengths: &[7, 260, 64], heads: 2, groups: 1, initial: true, ends: false },
+    Shape { name: "even ends", sizes: EVEN, small: 4, lengths: &[90, 40, 40], heads: 1, groups: 1, initial: true, ends: true },
 ];
 
 impl Shape {
