@@ -246,6 +246,8 @@ impl Scan<'_> {
         // Features may all lie just above a power of two, where rounding loses most; what a decay a channel
         // has spread loses half as much, and there it is the values that take both halves.
         let features = self.is_computed(keys);
+        // Values that were computed as well may forget within a few tokens, whose roundings do not average.
+        let values_alone = !features || matches!(values, Value::Node(d) if self.is_computed(d));
         let values = match values {
             Value::Node(d) if factors.is_empty() && self.is_exact(d) => {
                 vec![self.view(d, Form::ColumnsOperand)?.tile]
@@ -257,7 +259,7 @@ impl Scan<'_> {
                 };
                 let exact = self.scaled(View { blocks: 1, ..exact }, &factors)?;
                 let rounded = self.packed(exact);
-                let wanted = keys_are_rounded && !features || exact_loop || fed_back;
+                let wanted = keys_are_rounded && values_alone || exact_loop || fed_back;
                 self.with_lost(wanted, exact, rounded)
             }
         };
