@@ -79,6 +79,33 @@ fn gates_of_vectors_are_scanned_in_segments() {
     }
 }
 
+/// `h' = exp(-e^A) h + W u`, `y = h'^T C + d u`: every state sees every input, of which there are as many as
+/// outputs.
+fn projected(width: usize, ends: usize) -> Program {
+    let mut p = Step::over("program", "EHG");
+    let (u, a, d) = (p.token("u", "H"), p.model("a", "E"), p.model("d", "H"));
+    let (w, c, h) = (p.model("w", "EH"), p.model("c", "EG"), p.state("h", "E"));
+    let rate = p.exp(a);
+    let exponent = p.unary(Unary::Neg, rate);
+    let decay = p.exp(exponent);
+    let (kept, write) = (p.mul(decay, h), p.dot(w, u, "H"));
+    let next = p.add(kept, write);
+    let read = p.dot(next, c, "E");
+    let skip = p.mul(d, u);
+    let skip = p.reshape(skip, "G");
+    let y = p.add(read, skip);
+    p.update("h", next);
+    p.output("y", y);
+    p.sized(&[("E", width), ("H", ends), ("G", ends)])
+}
+
+#[test]
+fn values_under_other_names_stand_where_they_stood() {
+    for (width, ends) in [(5, 3), (40, 33)] {
+        assert_means(&projected(width, ends), &format!("{width} states, {ends} inputs"));
+    }
+}
+
 /// `h' = exp(-softplus(d) exp(A)) h + b softplus(d) x`, `y = c h' + s x`, over both indices of the state.
 fn selective(inner: usize, width: usize) -> Program {
     let mut p = Step::over("program", "NE");

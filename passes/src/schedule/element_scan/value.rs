@@ -150,9 +150,24 @@ impl Lowering<'_> {
             Op::Select(c, a, b) => {
                 Expr::Select(operand(self, c)?, operand(self, a)?, operand(self, b)?)
             }
+            Op::Reshape(a, _) => return self.renamed(a, id, site),
             Op::Input(_) | Op::Table(_) | Op::State(_) => return self.value(id, site),
             _ => return Err(unsupported("rearranged values")),
         })
+    }
+
+    /// The value of a node whose dimensions another one only gives other names.
+    fn renamed(&mut self, a: NodeId, id: NodeId, site: &mut Site) -> Result<Expr, Diagnostic> {
+        let dims = |id: NodeId| &self.recurrence.node(id).dims;
+        let pairs = self.layout.renamed(dims(a), dims(id));
+        let Some(pairs) = pairs.filter(|pairs| pairs.len() == dims(a).len()) else {
+            return Err(unsupported("rearranged values"));
+        };
+        let loops = site.loops.clone();
+        site.loops.extend(pairs.into_iter().map(|(from, to)| (from, loops[&to])));
+        let value = self.value(a, site);
+        site.loops = loops;
+        value
     }
 
     /// The tile of a node for all tokens of the chunk, or for all tokens.
