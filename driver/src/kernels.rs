@@ -223,17 +223,14 @@ pub fn plan(
     let mut kernels = Vec::with_capacity(scans.len());
     for (index, (stage, scan)) in staged.stages.iter().zip(scans).enumerate() {
         let (term, scan) = scan.unzip();
-        let (scan, fallback) = match scan {
-            Some(Ok(scan)) => (Some(scan), None),
-            Some(Err(refusal)) => (None, Some(refusal)),
-            None => (None, None),
-        };
+        let (scan, fallback) = chosen(scan);
         let segments = match &scan {
             Some(scan) => on_segments(&staged, index, scan, build, chunks)?,
             None => None,
         };
         let made = || {
-            let elements = element_scan(stage, build)?;
+            let (elements, refused) = chosen(element_scan(stage, build)?);
+            let fallback = fallback.or(refused);
             let step = match scan.is_some() || elements.is_some() {
                 true => schedule::step_or_loop(&stage.recurrence, build, true)?,
                 false => schedule::loop_ahead(&stage.recurrence, build)?,
@@ -278,22 +275,35 @@ fn on_segments(
 /// The kernel that takes segments for tokens.
 fn joint(stage: &Stage, build: &Build<'_>) -> Result<Checked, Diagnostic> {
     match element_scan(stage, build)? {
-        Some(scan) => Ok(scan.kernel),
-        None => schedule::loop_ahead(&stage.recurrence, build),
+        Some(Ok(scan)) => Ok(scan.kernel),
+        _ => schedule::loop_ahead(&stage.recurrence, build),
     }
 }
 
-/// The scan of each element of a stage that has no chunks and passes over tokens, if there is one that
-/// fits.
-fn element_scan(stage: &Stage, build: &Build<'_>) -> Result<Option<ElementScan>, Diagnostic> {
+/// What was asked for and found, and what was asked for and refused.
+fn chosen<T>(found: Option<Result<T, Diagnostic>>) -> (Option<T>, Option<Diagnostic>) {
+    match found {
+        Some(Ok(found)) => (Some(found), None),
+        Some(Err(refusal)) => (None, Some(refusal)),
+        None => (None, None),
+    }
+}
+
+/// The scan of each element of a stage that has no chunks and passes over tokens, or why there is none.
+fn element_scan(
+    stage: &Stage,
+    build: &Build<'_>,
+) -> Result<Option<Result<ElementScan, Diagnostic>>, Diagnostic> {
     if stage.form == Form::Chunks || stage.runs == Runs::Once {
         return Ok(None);
     }
-    let Ok(form) = sluice_passes::elements(&stage.recurrence) else { return Ok(None) };
-    match schedule::element_scan(&form, build) {
-        Ok(kernel) => Ok(Some(ElementScan { form, kernel })),
-        Err(error) if matches!(error.code, Code::TooLarge | Code::Unsupported) => Ok(None),
-        Err(error) => Err(error),
+    let scan = sluice_passes::elements(&stage.recurrence).and_then(|form| {
+        let kernel = schedule::element_scan(&form, build)?;
+        Ok(ElementScan { form, kernel })
+    });
+    match scan {
+        Err(error) if !matches!(error.code, Code::TooLarge | Code::Unsupported) => Err(error),
+        found => Ok(Some(found)),
     }
 }
 

@@ -11,6 +11,7 @@ mod errors;
 mod figures;
 mod generated;
 mod parts;
+mod schedules;
 mod snapshot;
 mod stages;
 mod state_tracking;
@@ -30,6 +31,7 @@ fn main() -> ExitCode {
     trials.extend(parts::trials());
     trials.extend(embedding::trials());
     trials.extend(figures::trials());
+    trials.extend(schedules::trials());
     trials.extend(stages::trials());
     trials.extend(state_tracking::trials());
     trials.extend(generated::trials());
