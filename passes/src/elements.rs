@@ -1,7 +1,7 @@
 //! From a recurrence to the scans of its elements, if no state mixes its elements.
 //!
 //! In: a recurrence of one sweep.  Out: its states in groups, each with gates and entries as nodes
-//! where its update is affine over some ring.
+//! where its update is affine over some ring, or with its entry where it is a window.
 
 use crate::explain::{Derivation, DerivationStep};
 use crate::rules::Rounding;
@@ -207,6 +207,9 @@ impl Form {
     }
 
     fn law(&mut self, states: &BTreeSet<StateId>, dims: &[DimId]) -> Result<Law, Diagnostic> {
+        if let Some(entry) = self.window(states) {
+            return Ok(Law::Window(entry));
+        }
         let updates: Vec<NodeId> = states.iter().map(|s| self.recurrence.updates[s.0]).collect();
         for ring in RINGS {
             let degrees = degrees(&self.recurrence, states, ring);
@@ -230,6 +233,16 @@ impl Form {
                 Err(refusal(format!("elements of `{names}` are mixed")))
             }
         }
+    }
+
+    /// What a state takes up that holds the last values of something else.
+    fn window(&self, states: &BTreeSet<StateId>) -> Option<NodeId> {
+        let [state] = states.iter().copied().collect::<Vec<_>>()[..] else { return None };
+        let Op::Push(window, entry) = self.node(self.recurrence.updates[state.0]).op else {
+            return None;
+        };
+        let own = self.node(window).op == Op::State(state);
+        (own && !self.reads()[entry.0].contains(&state)).then_some(entry)
     }
 
     /// A node below that depends on other elements than its own.

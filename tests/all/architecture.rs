@@ -3,6 +3,7 @@
 use crate::{cli, errors, files, root, trial};
 use libtest_mimic::{Failed, Trial};
 use sluice_ir::diagnostic::Code;
+use sluice_ir::target::Target;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -159,8 +160,11 @@ fn orphans() -> Vec<String> {
     let snapshots = folders.iter().flat_map(|folder| files(folder, "snap"));
     let orphan = |path: &PathBuf| {
         let stem = path.file_stem().expect("a snapshot has a name").to_string_lossy();
-        let standard = path.parent().is_some_and(|p| p.ends_with("tests/cases/stdlib"));
-        let case = if standard {
+        let lies_in = |folder: &str| path.parent().is_some_and(|p| p.ends_with(folder));
+        if lies_in("tests/cases/schedules") {
+            return Target::find(&stem).is_none();
+        }
+        let case = if lies_in("tests/cases/stdlib") {
             root().join("stdlib/recurrences").join(format!("{stem}.sluice"))
         } else {
             path.with_extension("sluice")

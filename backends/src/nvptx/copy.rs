@@ -224,7 +224,7 @@ impl<'c> Emitter<'c, '_> {
         let (to, from) = (self.kernel.shape(dst), self.kernel.shape(src));
         let [blocks, rows, cols] = match map {
             CopyMap::Whole | CopyMap::OntoDiagonal { .. } | CopyMap::Transpose => from,
-            CopyMap::FromDiagonal { .. } => to,
+            CopyMap::FromDiagonal { .. } | CopyMap::PastTokens { .. } => to,
             CopyMap::Rows { count, .. } => [from[0], count, from[2]],
             CopyMap::Cols { count, .. } => [from[0], from[1], count],
         };
@@ -248,6 +248,11 @@ impl<'c> Emitter<'c, '_> {
                 CopyMap::OntoDiagonal { per } => (on_diagonal(per), here),
                 CopyMap::FromDiagonal { per } => (here, on_diagonal(per)),
                 CopyMap::Transpose => ([n, c, r], here),
+                CopyMap::PastTokens { per } => {
+                    let tokens = Index::below(self.now().live, self.kernel.chunk + 1);
+                    let first = b.index_mul(tokens, per);
+                    (here, [n, b.index_add(first, r), c])
+                }
             };
             let row = |[n, r, _]: [Index<'c>; 3], rows| b.index_add(b.index_mul(n, rows), r);
             let value = self.read(src.tile, row(out_of, from[1]), out_of[2]);
@@ -263,7 +268,10 @@ impl<'c> Emitter<'c, '_> {
             CopyMap::Rows { dst_first, src_first, count } => [(dst_first, src_first, count), all],
             CopyMap::Cols { dst_first, src_first, count } => [all, (dst_first, src_first, count)],
             CopyMap::Whole => [all, all],
-            CopyMap::OntoDiagonal { .. } | CopyMap::FromDiagonal { .. } | CopyMap::Transpose => {
+            CopyMap::OntoDiagonal { .. }
+            | CopyMap::FromDiagonal { .. }
+            | CopyMap::Transpose
+            | CopyMap::PastTokens { .. } => {
                 unreachable!("a checked kernel permutes blocks in shared memory only")
             }
         }

@@ -212,6 +212,10 @@ impl<'c> Emitter<'c, '_> {
                 set([n, r, c], [block, b.offset(k, to[1], r), b.offset(k, to[2], c)]);
             }),
             CopyMap::Transpose => b.each(to, |[n, r, c]| set([n, r, c], [n, c, r])),
+            CopyMap::PastTokens { per } => {
+                let first = b.mul(self.live(place), b.int(per));
+                b.each(to, |[n, r, c]| set([n, r, c], [n, b.add(first, r), c]));
+            }
         }
     }
 

@@ -8,14 +8,19 @@ use sluice_ir::kernel::{Expr, Law, Row, Walk};
 use sluice_ir::pointwise::Ring;
 
 impl<'c> Emitter<'c, '_> {
-    pub(super) fn walk(&self, walk: &Walk, place: Place<'c>) {
+    /// Tokens of the chunk that exist.
+    pub(super) fn live(&self, place: Place<'c>) -> Int<'c> {
         let b = &self.build;
         let first = b.mul(place.chunk, b.int(self.kernel.chunk));
         let left = b.sub(place.length, first);
         let more = b.compare(IntPredicate::SGT, left, b.int(self.kernel.chunk));
-        let live = b.choose_int(more, b.int(self.kernel.chunk), left);
+        b.choose_int(more, b.int(self.kernel.chunk), left)
+    }
+
+    pub(super) fn walk(&self, walk: &Walk, place: Place<'c>) {
+        let b = &self.build;
         b.times(walk.points, |point| {
-            b.range(b.int(0), live, |token| {
+            b.range(b.int(0), self.live(place), |token| {
                 let sums: Vec<_> = walk.results.iter().map(|_| b.variable(b.number(0.0))).collect();
                 b.times(walk.inner, |n| {
                     for (result, value) in self.element_step(walk, [token, point, n], place) {

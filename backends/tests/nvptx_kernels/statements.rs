@@ -312,6 +312,10 @@ fn copies() -> Vec<Kernel> {
         map: CopyMap::FromDiagonal { per: 2 },
     });
     p.output(taken, F32);
+    let later = p.shared(8, 16, F32);
+    let past = CopyMap::PastTokens { per: 2 };
+    p.then(Stmt::Copy { dst: one(later), src: one(blocks), map: past });
+    p.output(later, F32);
     let flipped = p.shared(64, 16, Bf16);
     p.then(Stmt::Copy { dst: cut(flipped, 4), src: cut(blocks, 4), map: CopyMap::Transpose });
     p.output(flipped, F32);

@@ -380,6 +380,9 @@ fn copies_move_the_elements_named() {
     let cols = Matrix::make(8, 5, |r, c| if c < 3 { 7.0 } else { x.at(r, c - 2) });
     let some_cols = CopyMap::Cols { dst_first: 3, src_first: 1, count: 2 };
     assert_equals(input, &cols, copy(some_cols)(1, 1));
+    // No token exists.
+    let first = Matrix::make(4, 4, |r, c| x.at(r, c));
+    assert_equals(input, &first, copy(CopyMap::PastTokens { per: 1 })(1, 1));
     // Two blocks of [4, 4] on the diagonal of one [8, 8].
     let wide = Matrix::make(8, 8, |r, c| if r / 4 == c / 4 { x.at(r, c % 4) } else { 7.0 });
     assert_equals(input, &wide, copy(CopyMap::OntoDiagonal { per: 2 })(1, 2));

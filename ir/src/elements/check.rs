@@ -3,6 +3,8 @@
 //! - Every state that changes stands in one group, and the states of a group have the same dimensions.
 //! - A linear group has a row a state and a gate a state in each. Gates and entries depend on states of
 //!   earlier groups only, and have no dimension that the states lack.
+//! - A window group has one state, whose new value takes up the entry; the entry depends on states of earlier
+//!   groups only.
 //! - The new values of a free group depend on its states, and states on each other, element by element.
 
 use super::{Elements, Group, Law};
@@ -35,6 +37,20 @@ pub fn check(elements: &Elements) -> Result<(), String> {
                     narrow && reads[id.0].is_subset(&done)
                 };
                 ensure(group.values().all(known), "a gate or an entry that the scan changes")?;
+            }
+            Law::Window(entry) => {
+                let [state] = group.states[..] else {
+                    return Err(format!("group {number}: a window of several states"));
+                };
+                let recurrence = &elements.recurrence;
+                let pushes = match recurrence.node(recurrence.updates[state.0]).op {
+                    Op::Push(window, pushed) => {
+                        recurrence.node(window).op == Op::State(state) && pushed == *entry
+                    }
+                    _ => false,
+                };
+                ensure(pushes, "a window of something else")?;
+                ensure(reads[entry.0].is_subset(&done), "an entry that the scan changes")?;
             }
             Law::Free => {
                 let updates = group.states.iter().map(|s| elements.recurrence.updates[s.0]);
@@ -99,10 +115,12 @@ impl Elements {
 impl Group {
     /// The gates and entries of all states.
     pub fn values(&self) -> impl Iterator<Item = NodeId> {
-        let rows = match &self.law {
-            Law::Free => &[][..],
-            Law::Linear { rows, .. } => rows,
+        let (rows, entry) = match &self.law {
+            Law::Free => (&[][..], None),
+            Law::Linear { rows, .. } => (&rows[..], None),
+            Law::Window(entry) => (&[][..], Some(*entry)),
         };
-        rows.iter().flat_map(|row| row.gates.iter().flatten().chain(&row.entry)).copied()
+        let rows = rows.iter().flat_map(|row| row.gates.iter().flatten().chain(&row.entry));
+        rows.copied().chain(entry)
     }
 }

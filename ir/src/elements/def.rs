@@ -3,7 +3,7 @@
 //! ```text
 //! Elements = recurrence, groups of states in the order in which they can be computed
 //! Group    = states of the same dimensions, law
-//! Law      = free | linear over a ring
+//! Law      = free | linear over a ring | window of an entry
 //! linear   = for each state, for each element by itself:  h_i' = sum_j a_ij h_j + b_i
 //! ```
 //!
@@ -13,6 +13,9 @@
 //! associative, whatever the ring \[Blelloch 1990\], so tokens can be cut into segments that are
 //! summarised, combined and completed side by side. Only products of gates are formed, never
 //! quotients: no exponent can overflow that the recurrence itself does not have.
+//!
+//! A window holds the entries of the last tokens, the newest last. An entry depends on inputs and on states
+//! of earlier groups only, so a window before any token is a piece of the row of all entries.
 
 use crate::pointwise::Ring;
 use crate::step::{NodeId, Op, Recurrence, StateId};
@@ -54,6 +57,8 @@ pub enum Law {
         /// One a state.
         rows: Vec<Row>,
     },
+    /// As the last values of something: the group's one state gives up its oldest entry for this one.
+    Window(NodeId),
 }
 
 /// What a state of a group becomes; what is missing is the ring's zero.

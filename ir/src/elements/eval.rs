@@ -1,12 +1,13 @@
 //! What an elementwise form means, computed the way it claims that it can be: every gate and entry
-//! first, then each linear group in segments that are summarised, combined and completed.
+//! first, then each linear group in segments that are summarised, combined and completed, and each window
+//! as a piece of its entries.
 
 use super::{Elements, Group, Law, Row};
 use crate::dtype::Dtype;
 use crate::pointwise::{Interval, Ring};
 use crate::problem::{Array, Arrays, Problem};
 use crate::step::{
-    self, DimId, Input, InputId, NodeId, Op, Order, Output, Rate, Recurrence, Sharing, StateId,
+    self, DimId, Input, InputId, NodeId, Op, Output, Rate, Recurrence, Sharing, StateId,
 };
 
 /// Outputs and final states by name, in segments of so many tokens.
@@ -20,8 +21,13 @@ pub fn eval(elements: &Elements, problem: &Problem, inputs: &Arrays, segment: us
     for group in &elements.groups {
         match &group.law {
             Law::Free => known.step(group, problem, &mut last),
+            Law::Window(entry) => {
+                let walk = Walk { elements, group, problem };
+                walk.window(*entry, &mut known, &mut last);
+            }
             Law::Linear { ring, rows } => {
-                let scan = Scan { elements, group, rows, ring: *ring, problem, segment };
+                let walk = Walk { elements, group, problem };
+                let scan = Scan { walk, rows, ring: *ring, segment };
                 scan.run(&mut known, &mut last);
             }
         }
@@ -126,39 +132,93 @@ impl Change {
     }
 }
 
-/// The scan of one group.
-struct Scan<'a> {
+/// The states of one group at every token of a problem.
+struct Walk<'a> {
     elements: &'a Elements,
     group: &'a Group,
+    problem: &'a Problem,
+}
+
+impl Walk<'_> {
+    fn size(&self, dim: DimId) -> usize {
+        let size = self.elements.recurrence.size(dim, &self.problem.extents);
+        size.expect("every dimension has a size")
+    }
+
+    /// The tokens of a sequence as they are visited.
+    fn tokens(&self, sequence: usize) -> Vec<usize> {
+        let first = &self.elements.recurrence.states[self.group.states[0].0];
+        let order = first.order.with(|d| self.size(d));
+        let [from, to] = [0, 1].map(|i| self.problem.cu_seqlens[sequence + i]);
+        (0..to - from).map(|i| from + order.token(i, to - from)).collect()
+    }
+
+    /// The states as they start, which they stay without tokens.
+    fn starts(&self, known: &Known) -> Vec<Array> {
+        let recurrence = &self.elements.recurrence;
+        let sequences = self.problem.cu_seqlens.len();
+        let none = Problem { cu_seqlens: vec![0; sequences], ..self.problem.clone() };
+        let mut start = step::eval(recurrence, &none, &empty(recurrence, &known.arrays));
+        let name = |s: &StateId| &recurrence.states[s.0].name;
+        let start = |s: &StateId| start.remove(name(s)).expect("an array for each state");
+        self.group.states.iter().map(start).collect()
+    }
+
+    /// A window: each sequence's entries after the window that it starts with.
+    fn window(&self, entry: NodeId, known: &mut Known, last: &mut Arrays) {
+        let entries = known.values(&[entry], self.problem).remove(0);
+        let mut end = self.starts(known).remove(0);
+        let dims = self.elements.dims(self.group).expect("a legal form");
+        let sizes: Vec<usize> = dims.iter().map(|d| self.size(*d)).collect();
+        let inner: usize = sizes[1..].iter().product();
+        let window = sizes[0] * inner;
+        let heads = self.problem.heads;
+        let mut before = Array::zeros(&[&[self.problem.tokens(), heads], &sizes[..]].concat());
+        for sequence in 0..self.problem.sequences() {
+            let tokens = self.tokens(sequence);
+            for head in 0..heads {
+                let at = (sequence * heads + head) * window;
+                let mut row = end.data[at..at + window].to_vec();
+                for (i, token) in tokens.iter().enumerate() {
+                    let place = token * heads + head;
+                    let held = &row[i * inner..i * inner + window];
+                    before.data[place * window..(place + 1) * window].copy_from_slice(held);
+                    row.extend_from_slice(entries.row(place, 2));
+                }
+                end.data[at..at + window].copy_from_slice(&row[tokens.len() * inner..]);
+            }
+        }
+        let state = self.group.states[0];
+        last.insert(self.elements.recurrence.states[state.0].name.clone(), end);
+        known.give(state, before);
+    }
+}
+
+/// The scan of one group.
+struct Scan<'a> {
+    walk: Walk<'a>,
     rows: &'a [Row],
     ring: Ring,
-    problem: &'a Problem,
     segment: usize,
 }
 
 impl Scan<'_> {
     fn run(&self, known: &mut Known, last: &mut Arrays) {
-        let nodes: Vec<NodeId> = self.group.values().collect();
-        let values = known.values(&nodes, self.problem);
-        let recurrence = &self.elements.recurrence;
-        let dims = self.elements.dims(self.group).expect("a legal form");
-        let sizes: Vec<usize> = dims.iter().map(|d| self.size(*d)).collect();
+        let Walk { elements, group, problem } = self.walk;
+        let nodes: Vec<NodeId> = group.values().collect();
+        let values = known.values(&nodes, problem);
+        let recurrence = &elements.recurrence;
+        let dims = elements.dims(group).expect("a legal form");
+        let sizes: Vec<usize> = dims.iter().map(|d| self.walk.size(*d)).collect();
         let inner: usize = sizes.iter().product();
         let place = |node: &NodeId| (0..inner).map(|e| self.place(*node, dims, e)).collect();
         let places: Vec<Vec<usize>> = nodes.iter().map(place).collect();
-        let heads = self.problem.heads;
-        let shape = [&[self.problem.tokens(), heads], &sizes[..]].concat();
-        let mut before = vec![Array::zeros(&shape); self.group.states.len()];
-        // Without tokens states stay as they start.
-        let none =
-            Problem { cu_seqlens: vec![0; self.problem.cu_seqlens.len()], ..self.problem.clone() };
-        let start = step::eval(recurrence, &none, &empty(recurrence, &known.arrays));
-        let names: Vec<&String> =
-            self.group.states.iter().map(|s| &recurrence.states[s.0].name).collect();
-        let mut ends: Vec<Array> = names.iter().map(|name| start[*name].clone()).collect();
-        let order = recurrence.states[self.group.states[0].0].order.with(|d| self.size(d));
-        for sequence in 0..self.problem.sequences() {
-            let tokens = self.tokens(sequence, order);
+        let heads = problem.heads;
+        let shape = [&[problem.tokens(), heads], &sizes[..]].concat();
+        let mut before = vec![Array::zeros(&shape); group.states.len()];
+        let mut ends = self.walk.starts(known);
+        for sequence in 0..problem.sequences() {
+            let tokens = self.walk.tokens(sequence);
             for (head, element) in (0..heads).flat_map(|h| (0..inner).map(move |e| (h, e))) {
                 let at = (sequence * heads + head) * inner + element;
                 let changes: Vec<Change> = tokens
@@ -181,21 +241,10 @@ impl Scan<'_> {
                 ends.iter_mut().zip(end).for_each(|(array, x)| array.data[at] = *x);
             }
         }
-        for ((state, before), end) in self.group.states.iter().zip(before).zip(ends) {
+        for ((state, before), end) in group.states.iter().zip(before).zip(ends) {
             last.insert(recurrence.states[state.0].name.clone(), end);
             known.give(*state, before);
         }
-    }
-
-    fn size(&self, dim: DimId) -> usize {
-        let size = self.elements.recurrence.size(dim, &self.problem.extents);
-        size.expect("every dimension has a size")
-    }
-
-    /// The tokens of a sequence as they are visited.
-    fn tokens(&self, sequence: usize, order: Order<usize>) -> Vec<usize> {
-        let [from, to] = [0, 1].map(|i| self.problem.cu_seqlens[sequence + i]);
-        (0..to - from).map(|i| from + order.token(i, to - from)).collect()
     }
 
     /// A change from the values of its gates and entries, in their order.
@@ -221,13 +270,13 @@ impl Scan<'_> {
         let mut rest = element;
         let mut indices = vec![0; dims.len()];
         for (index, dim) in indices.iter_mut().zip(dims).rev() {
-            *index = rest % self.size(*dim);
-            rest /= self.size(*dim);
+            *index = rest % self.walk.size(*dim);
+            rest /= self.walk.size(*dim);
         }
-        let own = &self.elements.recurrence.node(node).dims;
+        let own = &self.walk.elements.recurrence.node(node).dims;
         own.iter().fold(0, |at, dim| {
             let place = dims.iter().position(|d| d == dim).expect("a dimension of the states");
-            at * self.size(*dim) + indices[place]
+            at * self.walk.size(*dim) + indices[place]
         })
     }
 

@@ -56,6 +56,10 @@ impl fmt::Display for Elements {
             let shape = self.recurrence.shape_text(dims);
             match &group.law {
                 Law::Free => writeln!(f, "step {}: {shape}", names.join(", "))?,
+                Law::Window(entry) => {
+                    let entry = self.formula(*entry);
+                    writeln!(f, "window {}: {shape} of {entry}", names.join(", "))?;
+                }
                 Law::Linear { ring, rows } => {
                     let (plus, times) = (ring.plus().name(), ring.times().name());
                     writeln!(f, "scan {}: {shape} over {plus} and {times}", names.join(", "))?;

@@ -204,7 +204,14 @@ fn statement(kernel: &Kernel, stmt: &Stmt) -> Result<(), String> {
             ensure(r == c, || format!("{r}x{c} has no inverse"))?;
             equal("the inverse", shape(dst)?, [b, r, c])
         }
-        Stmt::Copy { dst, src, map } => copy(shape(dst)?, shape(src)?, *map),
+        Stmt::Copy { dst, src, map } => {
+            let in_columns = |v: &View| kernel.tile(v.tile).place == Place::Columns;
+            let dynamic = matches!(map, CopyMap::PastTokens { .. });
+            ensure(!dynamic || ![dst, src].into_iter().any(in_columns), || {
+                "columns have no place for so many tokens".to_owned()
+            })?;
+            copy(shape(dst)?, shape(src)?, *map, kernel.chunk)
+        }
         Stmt::Nest(nest) => {
             nest.fault(kernel).map_or(Ok(()), Err)?;
             let leaves = Leaves { args: nest.args.len(), loops: Some(nest.loops().len()) };
@@ -357,7 +364,7 @@ fn warpgroup(kernel: &Kernel, m: &Mma) -> Result<(), String> {
     ensure(fits, || "operands are not where a warpgroup takes them".to_owned())
 }
 
-fn copy(dst: [usize; 3], src: [usize; 3], map: CopyMap) -> Result<(), String> {
+fn copy(dst: [usize; 3], src: [usize; 3], map: CopyMap, chunk: usize) -> Result<(), String> {
     let fits = match map {
         CopyMap::Whole => dst == src,
         CopyMap::Rows { dst_first, src_first, count } => {
@@ -379,6 +386,9 @@ fn copy(dst: [usize; 3], src: [usize; 3], map: CopyMap) -> Result<(), String> {
             [src[0] * per, src[1], src[2]] == [dst[0], dst[1] * per, dst[2] * per]
         }
         CopyMap::Transpose => [dst[0], dst[2], dst[1]] == src,
+        CopyMap::PastTokens { per } => {
+            (dst[0], dst[2]) == (1, src[2]) && src[0] == 1 && chunk * per + dst[1] <= src[1]
+        }
     };
     ensure(fits, || format!("{src:?} copied to {dst:?}"))
 }

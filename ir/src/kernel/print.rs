@@ -308,6 +308,7 @@ fn copy_map(map: CopyMap) -> String {
         CopyMap::OntoDiagonal { per } => format!("onto diagonal, {per} each"),
         CopyMap::FromDiagonal { per } => format!("from diagonal, {per} each"),
         CopyMap::Transpose => "transposed".to_owned(),
+        CopyMap::PastTokens { per } => format!("past tokens of {per} rows"),
     }
 }
 

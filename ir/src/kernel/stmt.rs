@@ -227,6 +227,11 @@ pub enum CopyMap {
     },
     /// Rows become columns in each block.
     Transpose,
+    /// All rows of the destination, from the source's rows after those of the chunk's tokens that exist.
+    PastTokens {
+        /// Rows of a token.
+        per: usize,
+    },
 }
 
 /// A matrix product for each block: `dst = then(start + op(a) op(b))`.

@@ -26,7 +26,7 @@ fn problem(program: &Program) -> Problem {
     problem
 }
 
-fn assert_means(program: &Program, what: &str) -> Checked {
+pub(crate) fn assert_means(program: &Program, what: &str) -> Checked {
     let form = elements(&program.recurrence).expect("elements do not mix");
     let kernel = scanned(program);
     let problem = problem(program);
@@ -41,7 +41,7 @@ fn assert_means(program: &Program, what: &str) -> Checked {
     kernel
 }
 
-fn walks(kernel: &Checked) -> Vec<&Walk> {
+pub(crate) fn walks(kernel: &Checked) -> Vec<&Walk> {
     let body = kernel.roles[0].body.iter();
     let walks = body.filter_map(|s| if let Stmt::Walk(walk) = s { Some(walk) } else { None });
     walks.collect()

@@ -9,3 +9,4 @@ mod agreement;
 mod elements;
 mod programs;
 mod structure;
+mod windows;

@@ -402,6 +402,10 @@ impl Run<'_> {
             CopyMap::Transpose => {
                 elements(from).for_each(|[b, r, c]| set([b, c, r], source.at(b, r, c)));
             }
+            CopyMap::PastTokens { per } => {
+                let first = self.live(self.chunk) * per;
+                elements(to).for_each(|[b, r, c]| set([b, r, c], source.at(b, first + r, c)));
+            }
         }
         self.put(dst.tile, out);
     }

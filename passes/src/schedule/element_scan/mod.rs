@@ -5,6 +5,7 @@
 //! ```text
 //! what states do not touch, where it is dear or summed     nests over all tokens of the chunk
 //! each group of states                                     a walk: states in registers, every point by itself
+//! each window                                              its entries in a row, of which every token reads a piece
 //! sums of what walks give, and all after them              nests over all tokens of the chunk
 //! ```
 //!
@@ -14,10 +15,12 @@
 mod flat;
 mod value;
 mod wanted;
+mod window;
 
 use self::flat::Flat;
 use self::value::Site;
 use self::wanted::{Wanted, wanted};
+use self::window::Window;
 use super::draft::{Draft, Home, Shape};
 use super::layout::Layout;
 use super::{Build, fixed, live, params};
@@ -28,14 +31,16 @@ use sluice_ir::kernel::{
     self, Access, Checked, Expr, Law, Param, ParamId, ParamKind, Row, Schedule, Segments, Stmt,
     TileId, Walk, WalkResult,
 };
-use sluice_ir::step::{DimId, Init, InputId, NodeId, Output, Rate, Recurrence, TableId, fold};
+use sluice_ir::step::{
+    DimId, Init, InputId, NodeId, Output, Rate, Recurrence, StateId, TableId, fold,
+};
 use std::collections::BTreeMap;
 
 /// Tokens of a chunk and instances of the tiles of inputs, those that hide more of memory first.
 const PIPELINES: [(usize, usize); 5] = [(64, 3), (64, 2), (32, 3), (32, 2), (16, 2)];
 
-/// Columns of a part. So many of 16 bits fill a line of the cache.
-const WIDTH: usize = 64;
+/// Columns of a part, those first of which 16 bits fill a line of the cache.
+const WIDTHS: [usize; 2] = [64, 32];
 
 /// Threads that a walk is cut into segments and lanes for.
 const THREADS: usize = 256;
@@ -59,9 +64,10 @@ pub fn element_scan(form: &Elements, build: &Build<'_>) -> Result<Checked, Diagn
     let all = build.target.shared_bytes;
     let flat = Flat::of(form, |dim| build.size(&form.recurrence, dim));
     let form = flat.as_ref().map_or(form, |flat| &flat.form);
-    for budget in [all / BLOCKS, all] {
+    let budgets = || [all / BLOCKS, all].into_iter();
+    for (width, budget) in WIDTHS.into_iter().flat_map(|width| budgets().map(move |b| (width, b))) {
         for (chunk, stages) in PIPELINES {
-            match kernel(form, flat.as_ref(), build, (chunk, stages), budget) {
+            match kernel(form, flat.as_ref(), build, (chunk, stages), (width, budget)) {
                 Err(refusal) if refusal.code == Code::TooLarge => {}
                 other => return other,
             }
@@ -76,12 +82,12 @@ fn kernel(
     flat: Option<&Flat>,
     build: &Build<'_>,
     (chunk, stages): (usize, usize),
-    budget: usize,
+    (width, budget): (usize, usize),
 ) -> Result<Checked, Diagnostic> {
     let recurrence = fold(&form.recurrence, build.extents);
     let live = live(&recurrence);
     let sizes = (0..recurrence.dims.len()).map(|d| build.size(&recurrence, DimId(d)));
-    let layout = Layout::of_width(&recurrence, sizes.collect(), &live, WIDTH);
+    let layout = Layout::of_width(&recurrence, sizes.collect(), &live, width);
     let fixed = fixed(&recurrence, |state| form.is_held(state));
     let shapes: Result<Vec<Points>, Diagnostic> =
         form.groups.iter().map(|group| Points::of(&recurrence, &layout, group, chunk)).collect();
@@ -102,6 +108,7 @@ fn kernel(
         states: Vec::new(),
         kept: BTreeMap::new(),
         inputs: BTreeMap::new(),
+        windows: BTreeMap::new(),
         tables: BTreeMap::new(),
         fixed_loads: Vec::new(),
         loads: Vec::new(),
@@ -145,6 +152,17 @@ impl Points {
         group: &Group,
         chunk: usize,
     ) -> Result<Self, Diagnostic> {
+        if let elements::Law::Window(_) = group.law {
+            // Nothing walks it, and nests take all threads.
+            return Ok(Self {
+                along: None,
+                inside: None,
+                points: THREADS,
+                inner: 1,
+                lanes: 1,
+                segments: 1,
+            });
+        }
         let first = group.states.first().map_or(&[][..], |s| &recurrence.states[s.0].dims);
         let (along, inside) = match layout.order(first)[..] {
             [] => (None, None),
@@ -169,7 +187,7 @@ impl Points {
             return Err(Diagnostic::new(Code::Unsupported, message));
         }
         let segments = match &group.law {
-            elements::Law::Free => 1,
+            elements::Law::Free | elements::Law::Window(_) => 1,
             elements::Law::Linear { rows, .. } => {
                 let change =
                     |row: &elements::Row| row.gates.iter().flatten().chain(&row.entry).count();
@@ -210,6 +228,7 @@ struct Lowering<'a> {
     /// Tiles of what has been made so far.
     kept: BTreeMap<NodeId, TileId>,
     inputs: BTreeMap<usize, TileId>,
+    windows: BTreeMap<StateId, Window>,
     tables: BTreeMap<TableId, TileId>,
     /// Loads before the loop and of each chunk.
     fixed_loads: Vec<(TileId, ParamId)>,
@@ -221,13 +240,17 @@ struct Lowering<'a> {
 impl Lowering<'_> {
     fn run(mut self) -> Result<Draft, Diagnostic> {
         let recurrence = self.recurrence;
-        for state in &recurrence.states {
-            let size = self.layout.tile(&state.dims);
+        for (number, state) in recurrence.states.iter().enumerate() {
+            let [rows, cols] = self.layout.tile(&state.dims);
+            let size = if self.is_column(StateId(number)) { [cols, rows] } else { [rows, cols] };
             let tile = self.new_tile(&state.name, size, self.build.compute, 1);
             self.states.push(tile);
         }
-        for group in 0..self.groups.len() {
-            self.walk(group)?;
+        for (number, group) in self.groups.iter().enumerate() {
+            match group.law {
+                elements::Law::Window(entry) => self.window(group.states[0], entry)?,
+                elements::Law::Free | elements::Law::Linear { .. } => self.walk(number)?,
+            }
         }
         for output in &recurrence.outputs {
             self.store(output)?;
@@ -284,6 +307,7 @@ impl Lowering<'_> {
                 }
                 Law::Linear { ring: *ring, rows: all }
             }
+            elements::Law::Window(_) => unreachable!("nothing walks a window"),
         };
         site.after = true;
         let mut results = Vec::new();
@@ -391,10 +415,14 @@ impl Lowering<'_> {
     /// Everything before the loop and after it that concerns states, and what is computed once.
     fn open_states(&mut self) {
         let mut given = Vec::new();
-        for (state, &tile) in self.recurrence.states.iter().zip(&self.states.clone()) {
+        for (number, state) in self.recurrence.states.iter().enumerate() {
+            let (tile, is_column) = (self.states[number], self.is_column(StateId(number)));
             let dims = self.layout.whole(&state.dims);
             let columns = (self.layout.splits(&state.dims), false);
-            let param = |kind| params::state(&state.name, kind, &dims, columns, self.build.compute);
+            let param = |kind| {
+                let param = params::state(&state.name, kind, &dims, columns, self.build.compute);
+                if is_column { params::as_column(param) } else { param }
+            };
             given.push((tile, self.param(param(ParamKind::StateIn), &state.dims)));
             let after = self.param(param(ParamKind::StateOut), &state.dims);
             self.draft.finish.push(Stmt::Store { param: after, src: tile, col: 0 });

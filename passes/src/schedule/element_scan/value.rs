@@ -8,18 +8,32 @@ use sluice_ir::kernel::{Access, Expr, Nest, Stmt, TileId};
 use sluice_ir::pointwise::Binary;
 use sluice_ir::step::{DimId, InputId, NodeId, Op, Reduction, StateId};
 use std::collections::BTreeMap;
-use std::iter;
+
+/// The place along a dimension: the index of a loop, if there is one, and a number.
+#[derive(Clone, Copy, Default)]
+struct Index {
+    of: Option<usize>,
+    plus: usize,
+}
+
+impl Index {
+    fn of(number: usize) -> Self {
+        Self { of: Some(number), plus: 0 }
+    }
+}
 
 /// Where expressions stand: the loops around them, and what they have read so far.
 pub(super) struct Site {
     /// The loop over the tokens of the chunk.
     token: Option<usize>,
-    /// The loop of each dimension.
-    loops: BTreeMap<DimId, usize>,
+    /// The index of each dimension.
+    loops: BTreeMap<DimId, Index>,
     /// Number of loops.
     count: usize,
     /// Of a walk its group and the threads that share a point.
     walk: Option<(usize, usize)>,
+    /// How the values of the last loop are combined, if they are, and its length.
+    reduce: Option<(Reduction, usize)>,
     /// Whether states after the token may be read.
     pub(super) after: bool,
     pub(super) args: Vec<Access>,
@@ -28,24 +42,40 @@ pub(super) struct Site {
 impl Site {
     /// In the walk of a group.
     pub(super) fn of_walk(group: usize, points: &Points) -> Self {
-        let along = points.along.map(|dim| (dim, 1));
-        let inside = points.inside.map(|dim| (dim, 2));
+        let along = points.along.map(|dim| (dim, Index::of(1)));
+        let inside = points.inside.map(|dim| (dim, Index::of(2)));
         Self {
             token: Some(0),
             loops: along.into_iter().chain(inside).collect(),
             count: 3,
             walk: Some((group, points.lanes)),
+            reduce: None,
             after: false,
             args: vec![],
         }
     }
 
     /// In a nest over tokens, unless the value is fixed, and dimensions.
-    fn of_nest(fixed: bool, dims: &[DimId]) -> Self {
+    pub(super) fn of_nest(fixed: bool, dims: &[DimId]) -> Self {
         let first = usize::from(!fixed);
-        let loops = dims.iter().enumerate().map(|(i, d)| (*d, first + i)).collect();
+        let loops = dims.iter().enumerate().map(|(i, d)| (*d, Index::of(first + i))).collect();
         let token = (!fixed).then_some(0);
-        Self { token, loops, count: first + dims.len(), walk: None, after: false, args: vec![] }
+        Self {
+            token,
+            loops,
+            count: first + dims.len(),
+            walk: None,
+            reduce: None,
+            after: false,
+            args: vec![],
+        }
+    }
+
+    /// Moves an element along a dimension whose neighbours are so far from each other.
+    pub(super) fn shift(&self, access: &mut Access, dim: DimId, stride: usize) {
+        let Index { of, plus } = self.loops[&dim];
+        of.into_iter().for_each(|number| access.strides[number] += stride);
+        access.offset += plus * stride;
     }
 }
 
@@ -61,19 +91,24 @@ fn unsupported(op: &str) -> Diagnostic {
 impl Lowering<'_> {
     /// The element of a tile at a site; a fixed one is the same for all tokens.
     pub(super) fn access(&self, tile: TileId, dims: &[DimId], fixed: bool, site: &Site) -> Access {
-        let mut strides = vec![0; site.count];
+        let mut access = Access { tile, offset: 0, strides: vec![0; site.count] };
         for (dim, stride) in dims.iter().zip(self.layout.strides(dims)) {
-            strides[site.loops[dim]] += stride;
+            site.shift(&mut access, *dim, stride);
         }
         if let Some(token) = site.token.filter(|_| !fixed) {
-            strides[token] = self.layout.points(dims);
+            access.strides[token] = self.layout.points(dims);
         }
-        Access { tile, offset: 0, strides }
+        access
     }
 
     /// An argument, which stands in the list once.
     fn argument(&mut self, tile: TileId, dims: &[DimId], fixed: bool, site: &mut Site) -> Expr {
         let access = self.access(tile, dims, fixed, site);
+        self.element(access, site)
+    }
+
+    /// The same of an element.
+    fn element(&self, access: Access, site: &mut Site) -> Expr {
         let states = site.walk.map_or(0, |(group, _)| 2 * self.groups[group].states.len());
         let place = site.args.iter().position(|a| *a == access);
         Expr::Arg(
@@ -105,6 +140,10 @@ impl Lowering<'_> {
             }
             return self.formula(id, site);
         }
+        if let Some(window) = self.window_of(id) {
+            let access = self.in_window(window, &node.dims, site);
+            return Ok(self.element(access, site));
+        }
         match node.op {
             Op::Input(InputId(input)) => {
                 let tile = self.input(input);
@@ -128,14 +167,14 @@ impl Lowering<'_> {
     }
 
     /// Whether a node that the walk around does not change is read from a tile: it was made already,
-    /// it is a sum, it is dear and the same for all tokens, or it would be computed by several lanes.
+    /// it is a sum or of two pieces, it is dear and the same for all tokens, or it would be computed by several lanes.
     fn has_tile(&self, id: NodeId, site: &Site) -> bool {
         let node = self.recurrence.node(id);
         let dear = weight(&node.op) > 1;
         let lanes = site.walk.is_some_and(|(group, lanes)| {
             lanes > 1 && !self.shapes[group].inside.is_some_and(|d| node.dims.contains(&d))
         });
-        let combined = matches!(node.op, Op::Dot(..) | Op::Reduce(..));
+        let combined = matches!(node.op, Op::Dot(..) | Op::Reduce(..) | Op::Concat(..));
         self.kept.contains_key(&id) || combined || (dear && (self.fixed[id.0] || lanes))
     }
 
@@ -151,6 +190,7 @@ impl Lowering<'_> {
                 Expr::Select(operand(self, c)?, operand(self, a)?, operand(self, b)?)
             }
             Op::Reshape(a, _) => return self.renamed(a, id, site),
+            Op::Slice(a, from, to, part) => return self.piece((a, from), (to, part), site),
             Op::Input(_) | Op::Table(_) | Op::State(_) => return self.value(id, site),
             _ => return Err(unsupported("rearranged values")),
         })
@@ -159,14 +199,32 @@ impl Lowering<'_> {
     /// The value of a node whose dimensions another one only gives other names.
     fn renamed(&mut self, a: NodeId, id: NodeId, site: &mut Site) -> Result<Expr, Diagnostic> {
         let dims = |id: NodeId| &self.recurrence.node(id).dims;
-        let pairs = self.layout.renamed(dims(a), dims(id));
-        let Some(pairs) = pairs.filter(|pairs| pairs.len() == dims(a).len()) else {
+        let Some(pairs) = self.layout.renamed(dims(a), dims(id)) else {
             return Err(unsupported("rearranged values"));
         };
         let loops = site.loops.clone();
+        site.loops.extend(dims(a).iter().map(|dim| (*dim, Index::default())));
         site.loops.extend(pairs.into_iter().map(|(from, to)| (from, loops[&to])));
         let value = self.value(a, site);
         site.loops = loops;
+        value
+    }
+
+    /// The value of one of the equal pieces of a dimension.
+    fn piece(
+        &mut self,
+        (a, from): (NodeId, DimId),
+        (to, part): (DimId, usize),
+        site: &mut Site,
+    ) -> Result<Expr, Diagnostic> {
+        let Index { of, plus } = site.loops[&to];
+        let place = Index { of, plus: plus + part * self.layout.size(to) };
+        let outer = site.loops.insert(from, place);
+        let value = self.value(a, site);
+        match outer {
+            Some(outer) => site.loops.insert(from, outer),
+            None => site.loops.remove(&from),
+        };
         value
     }
 
@@ -179,51 +237,77 @@ impl Lowering<'_> {
         let node = recurrence.node(id);
         let fixed = self.fixed[id.0];
         let tile = self.tile_for(id, fixed);
-        let dims = self.layout.order(&node.dims);
-        let mut site = Site::of_nest(fixed, &dims);
-        let dst = self.access(tile, &node.dims, fixed, &site);
-        let sizes = dims.iter().map(|d| self.layout.size(*d));
-        let tokens = (!fixed).then_some(self.chunk);
-        let extents: Vec<usize> = tokens.into_iter().chain(sizes).collect();
-        let combined = match node.op {
-            Op::Dot(a, b, dim) => Some((Reduction::Sum, [Some(a), Some(b)], dim)),
-            Op::Reduce(op, a, dim) => Some((op, [Some(a), None], dim)),
-            _ => None,
-        };
-        let (reduce, expr) = match combined {
-            None => match uniform(recurrence, &node.op) {
-                Some(number) => (None, Expr::Const(number)),
-                None => (None, self.formula(id, &mut site)?),
-            },
-            Some((op, operands, dim)) => {
-                site.loops.insert(dim, site.count);
-                site.count += 1;
-                (Some((op, self.layout.size(dim))), self.product(operands, &mut site)?)
+        let whole = |this: &Self, site: &mut Site| this.access(tile, &node.dims, fixed, site);
+        match node.op {
+            Op::Concat(a, b, [x, y], to) => {
+                for (operand, from, plus) in [(a, x, 0), (b, y, self.layout.size(x))] {
+                    let own = |dim: &DimId| if *dim == to { from } else { *dim };
+                    let dims: Vec<DimId> = node.dims.iter().map(own).collect();
+                    let dst = |this: &Self, site: &mut Site| {
+                        site.loops.insert(to, Index { plus, ..site.loops[&from] });
+                        whole(this, site)
+                    };
+                    self.nest((&dims, fixed), dst, |this, site| this.value(operand, site))?;
+                }
             }
-        };
-        let stmt = Stmt::Nest(Nest { extents, dst, reduce, expr, args: site.args });
-        if fixed { &mut self.before } else { &mut self.draft.body }.push(stmt);
+            Op::Dot(a, b, dim) => {
+                self.combine(id, whole, (Reduction::Sum, dim), [Some(a), Some(b)])?;
+            }
+            Op::Reduce(op, a, dim) => self.combine(id, whole, (op, dim), [Some(a), None])?,
+            _ => self.nest((&node.dims, fixed), whole, |this, site| {
+                match uniform(recurrence, &node.op) {
+                    Some(number) => Ok(Expr::Const(number)),
+                    None => this.formula(id, site),
+                }
+            })?,
+        }
         self.kept.insert(id, tile);
         Ok(tile)
     }
 
     /// A tile with a value that is the same for all tokens once for each of them.
     pub(super) fn at_each_token(&mut self, id: NodeId) -> Result<TileId, Diagnostic> {
-        let node = self.recurrence.node(id);
-        let dims = self.layout.order(&node.dims);
-        let mut site = Site::of_nest(false, &dims);
-        let expr = self.value(id, &mut site)?;
+        let dims = &self.recurrence.node(id).dims;
         let tile = self.tile_for(id, false);
-        let dst = self.access(tile, &node.dims, false, &site);
-        let sizes = dims.iter().map(|d| self.layout.size(*d));
-        let extents = iter::once(self.chunk).chain(sizes).collect();
-        self.draft.body.push(Stmt::Nest(Nest {
-            extents,
-            dst,
-            reduce: None,
-            expr,
-            args: site.args,
-        }));
+        let dst = |this: &Self, site: &mut Site| this.access(tile, dims, false, site);
+        self.nest((dims, false), dst, |this, site| this.value(id, site))?;
         Ok(tile)
+    }
+
+    /// A nest over elements, of every token unless they are fixed.
+    pub(super) fn nest(
+        &mut self,
+        (dims, fixed): (&[DimId], bool),
+        dst: impl FnOnce(&Self, &mut Site) -> Access,
+        value: impl FnOnce(&mut Self, &mut Site) -> Result<Expr, Diagnostic>,
+    ) -> Result<(), Diagnostic> {
+        let dims = self.layout.order(dims);
+        let mut site = Site::of_nest(fixed, &dims);
+        let dst = dst(self, &mut site);
+        let expr = value(self, &mut site)?;
+        let reduce = site.reduce;
+        let sizes = dims.iter().map(|d| self.layout.size(*d));
+        let tokens = (!fixed).then_some(self.chunk);
+        let extents = tokens.into_iter().chain(sizes).collect();
+        let stmt = Stmt::Nest(Nest { extents, dst, reduce, expr, args: site.args });
+        if fixed { &mut self.before } else { &mut self.draft.body }.push(stmt);
+        Ok(())
+    }
+
+    /// The nest of a node that combines the values of one operand, or the products of two, along a dimension.
+    fn combine(
+        &mut self,
+        id: NodeId,
+        dst: impl FnOnce(&Self, &mut Site) -> Access,
+        (op, dim): (Reduction, DimId),
+        operands: [Option<NodeId>; 2],
+    ) -> Result<(), Diagnostic> {
+        let (dims, fixed) = (&self.recurrence.node(id).dims, self.fixed[id.0]);
+        self.nest((dims, fixed), dst, |this, site| {
+            site.reduce = Some((op, this.layout.size(dim)));
+            site.loops.insert(dim, Index::of(site.count));
+            site.count += 1;
+            this.product(operands, site)
+        })
     }
 }

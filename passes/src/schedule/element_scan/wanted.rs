@@ -35,6 +35,10 @@ pub(super) fn wanted(recurrence: &Recurrence, groups: &[Group], shapes: &[Points
         let law: Vec<NodeId> = match &group.law {
             Law::Free => group.states.iter().map(|s| recurrence.updates[s.0]).collect(),
             Law::Linear { .. } => group.values().collect(),
+            Law::Window(entry) => {
+                search.want(*entry);
+                continue;
+            }
         };
         law.into_iter().for_each(|id| search.given(number, id));
     }
@@ -47,7 +51,9 @@ pub(super) fn wanted(recurrence: &Recurrence, groups: &[Group], shapes: &[Points
 
 /// For each node the groups whose states it depends on.
 fn depends(recurrence: &Recurrence, groups: &[Group]) -> Vec<BTreeSet<usize>> {
-    let group_of = |s: StateId| groups.iter().position(|g| g.states.contains(&s));
+    // Windows are not walked: what is read of them is there before.
+    let walks = |g: &Group, s: StateId| !matches!(g.law, Law::Window(_)) && g.states.contains(&s);
+    let group_of = |s: StateId| groups.iter().position(|g| walks(g, s));
     let mut depends: Vec<BTreeSet<usize>> = Vec::with_capacity(recurrence.nodes.len());
     for node in &recurrence.nodes {
         let own = match node.op {
