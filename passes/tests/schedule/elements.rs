@@ -227,6 +227,26 @@ fn what_never_changes_is_computed_once_and_nothing_may_change() {
 }
 
 #[test]
+fn the_largest_of_what_a_scan_gives_are_counted() {
+    for (width, count) in [(5, 2), (40, 1)] {
+        let mut p = Step::over("program", "E");
+        let (x, s) = (p.token("x", "E"), p.state("s", "E"));
+        let half = p.number(0.5);
+        let kept = p.mul(half, s);
+        let sum = p.add(kept, x);
+        let next = p.unary(Unary::Floor, sum);
+        let chosen = p.top(next, "E", count);
+        let total = p.state("total", "E");
+        let more = p.add(total, chosen);
+        p.update("s", next);
+        p.update("total", more);
+        p.output("chosen", chosen);
+        p.output("total_too", more);
+        assert_means(&p.sized(&[("E", width)]), &format!("{count} of {width}"));
+    }
+}
+
+#[test]
 fn states_that_mix_their_elements_are_refused() {
     let mut p = Step::over("program", "E");
     let (x, s) = (p.token("x", "E"), p.state("s", "E"));

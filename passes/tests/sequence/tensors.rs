@@ -237,20 +237,25 @@ fn bounded_matrix(p: &mut Step, rows: &str, columns: &str) -> NodeId {
     p.mul(scale, matrix)
 }
 
-/// A dense transition of several channels, read through a per-model vector and before the step.
-fn dense_channels() -> Recurrence {
-    let mut p = Step::new("dense channels");
+/// `X' = A X + b u^T` for a constant matrix and a constant vector: the state before and after.
+fn dense_state(p: &mut Step, u: NodeId) -> [NodeId; 2] {
     p.computed_dim("J", *size_of(0));
-    let (u, w) = (p.token("u", "V"), p.token("w", "V"));
-    let c = p.ranged_model("c", "K", [-1.0, 1.0]);
     let s = p.state("X", "KV");
-    let a = bounded_matrix(&mut p, "J", "K");
+    let a = bounded_matrix(p, "J", "K");
     let moved = p.dot(a, s, "K");
     let moved = p.reshape(moved, "KV");
     let b = p.index("K");
     let b = p.unary(Unary::Sin, b);
     let write = p.outer(b, u);
-    let next = p.add(moved, write);
+    [s, p.add(moved, write)]
+}
+
+/// A dense transition of several channels, read through a per-model vector and before the step.
+fn dense_channels() -> Recurrence {
+    let mut p = Step::new("dense channels");
+    let (u, w) = (p.token("u", "V"), p.token("w", "V"));
+    let c = p.ranged_model("c", "K", [-1.0, 1.0]);
+    let [s, next] = dense_state(&mut p, u);
     let next = p.add(next, w);
     let o = p.dot(c, next, "K");
     let before = p.dot(c, s, "K");
@@ -268,18 +273,10 @@ fn dense_channels() -> Recurrence {
 /// own, after the step and before it.
 fn channels_with_readers() -> Recurrence {
     let mut p = Step::new("channels with readers");
-    p.computed_dim("J", *size_of(0));
     let u = p.token("u", "V");
     let after = p.ranged_model("after", "KV", [-1.0, 1.0]);
     let before = p.ranged_model("before", "KV", [-1.0, 1.0]);
-    let s = p.state("X", "KV");
-    let a = bounded_matrix(&mut p, "J", "K");
-    let moved = p.dot(a, s, "K");
-    let moved = p.reshape(moved, "KV");
-    let b = p.index("K");
-    let b = p.unary(Unary::Sin, b);
-    let write = p.outer(b, u);
-    let next = p.add(moved, write);
+    let [s, next] = dense_state(&mut p, u);
     let weighed = p.mul(next, after);
     let y = p.reduce(Reduction::Sum, weighed, "K");
     let weighed = p.mul(before, s);

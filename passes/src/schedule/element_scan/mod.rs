@@ -107,6 +107,7 @@ fn kernel(
         draft: Draft::default(),
         states: Vec::new(),
         kept: BTreeMap::new(),
+        larger: BTreeMap::new(),
         inputs: BTreeMap::new(),
         windows: BTreeMap::new(),
         tables: BTreeMap::new(),
@@ -227,6 +228,8 @@ struct Lowering<'a> {
     states: Vec<TileId>,
     /// Tiles of what has been made so far.
     kept: BTreeMap<NodeId, TileId>,
+    /// For choices of the largest, tiles of how many come before each.
+    larger: BTreeMap<NodeId, TileId>,
     inputs: BTreeMap<usize, TileId>,
     windows: BTreeMap<StateId, Window>,
     tables: BTreeMap<TableId, TileId>,

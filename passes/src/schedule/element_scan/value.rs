@@ -71,6 +71,13 @@ impl Site {
         }
     }
 
+    /// Adds a last loop, along a dimension, whose values are combined; the place along it that was.
+    fn combine(&mut self, op: Reduction, dim: DimId, size: usize) -> Option<Index> {
+        self.reduce = Some((op, size));
+        self.count += 1;
+        self.loops.insert(dim, Index::of(self.count - 1))
+    }
+
     /// Moves an element along a dimension whose neighbours are so far from each other.
     pub(super) fn shift(&self, access: &mut Access, dim: DimId, stride: usize) {
         let Index { of, plus } = self.loops[&dim];
@@ -158,6 +165,12 @@ impl Lowering<'_> {
                 let tile = self.table(table);
                 Ok(self.argument(tile, &node.dims, true, site))
             }
+            Op::TopK(a, dim, count) => {
+                let tile = self.larger(id, (a, dim))?;
+                let larger = self.argument(tile, &node.dims, self.fixed[id.0], site);
+                let count = Box::new(Expr::Const(count as f64));
+                Ok(Expr::Binary(Binary::Lt, Box::new(larger), count))
+            }
             _ if self.has_tile(id, site) => {
                 let tile = self.tile_of(id)?;
                 Ok(self.argument(tile, &node.dims, self.fixed[id.0], site))
@@ -191,7 +204,9 @@ impl Lowering<'_> {
             }
             Op::Reshape(a, _) => return self.renamed(a, id, site),
             Op::Slice(a, from, to, part) => return self.piece((a, from), (to, part), site),
-            Op::Input(_) | Op::Table(_) | Op::State(_) => return self.value(id, site),
+            Op::Input(_) | Op::Table(_) | Op::State(_) | Op::TopK(..) => {
+                return self.value(id, site);
+            }
             _ => return Err(unsupported("rearranged values")),
         })
     }
@@ -294,6 +309,30 @@ impl Lowering<'_> {
         Ok(())
     }
 
+    /// How many elements along a dimension come before each: those that are larger, or as large and earlier.
+    fn larger(&mut self, id: NodeId, (a, dim): (NodeId, DimId)) -> Result<TileId, Diagnostic> {
+        if let Some(tile) = self.larger.get(&id) {
+            return Ok(*tile);
+        }
+        let (dims, fixed) = (&self.recurrence.node(id).dims, self.fixed[id.0]);
+        let size = self.size(dims, fixed);
+        let tile = self.new_tile("larger", size, self.build.compute, 1);
+        let dst = |this: &Self, site: &mut Site| this.access(tile, dims, fixed, site);
+        self.nest((dims, fixed), dst, |this, site| {
+            let place = site.combine(Reduction::Sum, dim, this.layout.size(dim));
+            let other = this.value(a, site)?;
+            site.loops.extend(place.map(|place| (dim, place)));
+            let own = this.value(a, site)?;
+            let binary = |f, a, b| Expr::Binary(f, Box::new(a), Box::new(b));
+            let place = place.and_then(|place| place.of).map_or(Expr::Const(0.0), Expr::Index);
+            let earlier = binary(Binary::Lt, Expr::Index(site.count - 1), place);
+            let first = product(binary(Binary::Eq, own.clone(), other.clone()), earlier);
+            Ok(binary(Binary::Add, binary(Binary::Lt, own, other), first))
+        })?;
+        self.larger.insert(id, tile);
+        Ok(tile)
+    }
+
     /// The nest of a node that combines the values of one operand, or the products of two, along a dimension.
     fn combine(
         &mut self,
@@ -304,9 +343,7 @@ impl Lowering<'_> {
     ) -> Result<(), Diagnostic> {
         let (dims, fixed) = (&self.recurrence.node(id).dims, self.fixed[id.0]);
         self.nest((dims, fixed), dst, |this, site| {
-            site.reduce = Some((op, this.layout.size(dim)));
-            site.loops.insert(dim, Index::of(site.count));
-            site.count += 1;
+            site.combine(op, dim, this.layout.size(dim));
             this.product(operands, site)
         })
     }
