@@ -2,7 +2,7 @@
 
 use crate::work::{Work, work};
 use serde::Serialize;
-use sluice_ir::kernel::{Kernel, ParamKind, Stmt, Unit};
+use sluice_ir::kernel::{Kernel, Param, ParamKind, Stmt, Unit};
 use sluice_ir::target::Target;
 use std::fmt;
 
@@ -49,12 +49,12 @@ impl Figures {
         let body: Vec<&Stmt> = kernel.roles.iter().flat_map(|role| &role.body).collect();
         let works: Vec<Work> = body.iter().map(|stmt| work(kernel, stmt)).collect();
         let for_a_token = |flops: usize| (flops * kernel.parts) as f64 / kernel.chunk as f64;
-        let of_unit = |unit: Unit| {
+        let on_ordinary_units = |ordinary: bool| {
             let products = works.iter().filter_map(|work| work.product);
-            let flops = products.filter(|p| p.0 == unit).map(|p| p.1);
+            let flops = products.filter(|p| (p.0 == Unit::Scalar) == ordinary).map(|p| p.1);
             (flops.clone().count(), for_a_token(flops.sum()))
         };
-        let (tensor, scalar) = (of_unit(Unit::Tensor), of_unit(Unit::Scalar));
+        let [tensor, scalar] = [false, true].map(on_ordinary_units);
         let other_flops = for_a_token(works.iter().map(|work| work.other).sum());
         let bytes = bytes_per_token(kernel);
         let rates = target.rates;
@@ -81,13 +81,26 @@ impl Figures {
     }
 }
 
-/// Bytes of token params; states and the model's params do not grow with the sequence.
+/// Bytes of token params; states and the model's params do not grow with the sequence. What a preparing
+/// kernel makes once a chunk is one token's.
 fn bytes_per_token(kernel: &Kernel) -> f64 {
-    let per_token = kernel
-        .params
-        .iter()
-        .filter(|param| matches!(param.kind, ParamKind::TokenIn | ParamKind::TokenOut));
-    per_token.map(|param| (param.rows * param.cols * param.dtype.bytes()) as f64).sum()
+    let body = || kernel.roles.iter().flat_map(|role| &role.body);
+    let once_a_chunk = |id: usize| {
+        body().any(|stmt| match stmt {
+            Stmt::Load { dst: tile, param, .. } | Stmt::Store { src: tile, param, .. } => {
+                param.0 == id && kernel.tile(*tile).rows == kernel.params[id].rows
+            }
+            _ => false,
+        })
+    };
+    let params = kernel.params.iter().enumerate();
+    let of_tokens = |kind| matches!(kind, ParamKind::TokenIn | ParamKind::TokenOut);
+    let per_token = params.filter(|(_, param)| of_tokens(param.kind));
+    let bytes = |(id, param): (usize, &Param)| {
+        let bytes = (param.rows * param.cols * param.dtype.bytes()) as f64;
+        if once_a_chunk(id) { bytes / kernel.chunk as f64 } else { bytes }
+    };
+    per_token.map(bytes).sum()
 }
 
 /// A number of things, in words.
