@@ -67,19 +67,12 @@ impl Summary {
         dtype: Dtype,
         target: &'static Target,
     ) -> Result<Summary, Vec<Diagnostic>> {
-        let mut summary = Err(Vec::new());
-        for size in [1, 2, 4, 8].map(|part| NOMINAL_EXTENT / part) {
+        at_nominal_size(|size| {
             let extents = uniform(recurrence, size);
             let build = Build { extents: &extents, dtype, compute: Dtype::F32, target };
-            let planned = plan(recurrence, &build, CHUNKS, &mut |_, _| {});
-            summary = planned.map(|plan| Summary::planned(&plan, size));
-            let too_large =
-                |errors: &Vec<Diagnostic>| errors.iter().all(|e| e.code == Code::TooLarge);
-            if !summary.as_ref().is_err_and(too_large) {
-                break;
-            }
-        }
-        summary
+            let plan = plan(recurrence, &build, CHUNKS, &mut |_, _| {})?;
+            Ok(Summary::planned(&plan, size))
+        })
     }
 
     fn planned(plan: &Plan, size: usize) -> Summary {
@@ -103,6 +96,26 @@ impl Summary {
         let modes = Modes { scan: code.clone(), step: code, backward: "absent" };
         Summary { size: NOMINAL_EXTENT, stages: Vec::new(), modes }
     }
+}
+
+/// What is made of open dimensions of [`NOMINAL_EXTENT`], or of the largest half, quarter or eighth of it that
+/// is not too large.
+///
+/// # Errors
+///
+/// Those of the first attempt that is refused for another reason, or of the last.
+pub fn at_nominal_size<T>(
+    mut attempt: impl FnMut(usize) -> Result<T, Vec<Diagnostic>>,
+) -> Result<T, Vec<Diagnostic>> {
+    let mut made = attempt(NOMINAL_EXTENT);
+    for part in [2, 4, 8] {
+        let too_large = |errors: &Vec<Diagnostic>| errors.iter().all(|e| e.code == Code::TooLarge);
+        if !made.as_ref().is_err_and(too_large) {
+            break;
+        }
+        made = attempt(NOMINAL_EXTENT / part);
+    }
+    made
 }
 
 impl StageSummary {

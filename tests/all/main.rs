@@ -8,6 +8,7 @@ mod cli;
 mod embedding;
 mod error_index;
 mod errors;
+mod explanations;
 mod figures;
 mod generated;
 mod parts;
@@ -25,6 +26,7 @@ fn main() -> ExitCode {
     trials.extend(errors::trials());
     trials.extend(error_index::trials());
     trials.extend(cases::trials());
+    trials.extend(explanations::trials());
     trials.extend(agreement::trials());
     trials.extend(cli::trials());
     trials.extend(assembly::trials());

@@ -6,7 +6,7 @@ use sluice::error_index;
 use sluice::explain::{self, Explanation};
 use sluice::extents::{self, Extents};
 use sluice::kernels::chunk_lengths;
-use sluice::summary::NOMINAL_EXTENT;
+use sluice::summary::at_nominal_size;
 use sluice::{Options, compile, tool};
 use sluice_ir::diagnostic::Diagnostic;
 use sluice_ir::dtype::Dtype;
@@ -19,7 +19,7 @@ use std::io::Write;
 pub(super) struct Arguments {
     #[command(flatten)]
     program: ProgramArguments,
-    /// Dimensions without a size have 64 elements.
+    /// Dimensions without a size have 64 elements, or fewer where so many do not fit.
     #[command(flatten)]
     extents: ExtentArguments,
     #[command(flatten)]
@@ -53,9 +53,14 @@ pub(super) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<(), Fail
     let chunks = chunk_lengths(arguments.chunk)?;
     let (dtype, target) = (arguments.target.dtype()?, arguments.target.target()?);
     let failure = |errors| Failure::User(errors, Some(source.clone()));
-    let extents = sized(&recurrence, &arguments.extents.given()).map_err(failure)?;
-    let build = Build { extents: &extents, dtype, compute: Dtype::F32, target };
-    let mut explanation = explain::explain(&recurrence, &build, chunks).map_err(failure)?;
+    let given = arguments.extents.given();
+    let explained = at_nominal_size(|size| {
+        let extents = sized(&recurrence, &given, size)?;
+        let build = Build { extents: &extents, dtype, compute: Dtype::F32, target };
+        let explanation = explain::explain(&recurrence, &build, chunks)?;
+        Ok((extents, explanation))
+    });
+    let (extents, mut explanation) = explained.map_err(failure)?;
     if arguments.assemble {
         let ptxas = tool::ptxas()?;
         let options = Options {
@@ -83,10 +88,14 @@ fn json(explanation: &Explanation, out: &mut dyn Write) -> Result<(), Failure> {
     Ok(writeln!(out)?)
 }
 
-/// The sizes given, and nominal ones for what is left open.
-fn sized(recurrence: &Recurrence, given: &Extents) -> Result<Extents, Vec<Diagnostic>> {
+/// The sizes given, and this one for what is left open.
+fn sized(
+    recurrence: &Recurrence,
+    given: &Extents,
+    size: usize,
+) -> Result<Extents, Vec<Diagnostic>> {
     let open = recurrence.dims.iter().filter(|dim| dim.size.is_none() && dim.formula.is_none());
-    let mut extents: Extents = open.map(|dim| (dim.name.clone(), NOMINAL_EXTENT)).collect();
+    let mut extents: Extents = open.map(|dim| (dim.name.clone(), size)).collect();
     extents.extend(given.clone());
     extents::bind(recurrence, &extents)
 }
