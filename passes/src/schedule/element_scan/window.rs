@@ -26,9 +26,9 @@ pub(super) struct Window {
 impl Lowering<'_> {
     /// Whether a state is a window of numbers, which stands in a column as entries stand in rows.
     pub(super) fn is_column(&self, state: StateId) -> bool {
-        let windows = self.groups.iter().filter(|g| matches!(g.law, Law::Window(_)));
-        let dims = &self.recurrence.states[state.0].dims;
-        dims.len() == 1 && windows.into_iter().any(|g| g.states.contains(&state))
+        let group = self.groups.iter().find(|group| group.states.contains(&state));
+        let is_window = group.is_some_and(|group| matches!(group.law, Law::Window(_)));
+        is_window && self.recurrence.states[state.0].dims.len() == 1
     }
 
     /// Makes the row of a window, and the window for the next chunk.
