@@ -56,6 +56,8 @@ pub struct Chunked {
     pub saturation: Saturation,
     /// Loops over chunks.
     pub chunk_loops: usize,
+    /// What it was chunked with.
+    pub options: ChunkOptions,
 }
 
 /// Chunks a lifted term.
@@ -105,7 +107,7 @@ pub fn chunk_with(
         ]);
     }
     let chunk_loops = term.loops().len();
-    Ok(Chunked { term, cost, saturation: saturated.saturation, chunk_loops })
+    Ok(Chunked { term, cost, saturation: saturated.saturation, chunk_loops, options: *options })
 }
 
 /// The term with every output cut in chunks and joined again, so that the laws work at chunk level

@@ -3,6 +3,7 @@
 use super::builder::Builder;
 use super::emitter::Emitter;
 use super::load::Load;
+use super::score::Scores;
 use super::store::Store;
 use super::types::{Compare, Val};
 use sluice_ir::kernel::{Role, Schedule, Stmt, Sync, TileId, Unit};
@@ -94,8 +95,9 @@ impl<'c> Emitter<'c, '_> {
             },
             Stmt::Reduce { op, dst, src, over } => self.reduce(*op, *dst, *src, *over),
             Stmt::Run { dst, src, mask } => self.running_sum(*dst, *src, *mask),
-            Stmt::Score { dst, p, a, to, from, mask, unit } => {
-                self.score(*dst, [*p, *a, *to, *from], *mask, *unit);
+            Stmt::Score { dst, p, a, to, from, mask, unit, operand } => {
+                let (dst, p, a, to, from) = (*dst, *p, *a, *to, *from);
+                self.score(&Scores { dst, p, a, to, from, mask: *mask, operand: *operand }, *unit);
             }
             Stmt::Mix { dst, w, y, to, from, mask } => self.mix(*dst, [*w, *y, *to, *from], *mask),
             Stmt::Inverse { dst, src, upper, diagonal } => {

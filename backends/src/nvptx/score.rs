@@ -3,6 +3,7 @@
 use super::emitter::Emitter;
 use super::index::Index;
 use super::types::Val;
+use sluice_ir::dtype::Dtype;
 use sluice_ir::kernel::{Mask, Operand, Unit, View};
 
 /// Rows and columns of the block that a warp computes at a time on tensor cores.
@@ -17,20 +18,21 @@ pub(super) struct Scores {
     pub(super) to: View,
     pub(super) from: View,
     pub(super) mask: Mask,
+    /// What tensor cores multiply.
+    pub(super) operand: Dtype,
 }
 
 impl<'c> Emitter<'c, '_> {
     /// A `Score` statement.
-    pub(super) fn score(&self, dst: View, [p, a, to, from]: [View; 4], mask: Mask, unit: Unit) {
-        let scores = Scores { dst, p, a, to, from, mask };
+    pub(super) fn score(&self, scores: &Scores, unit: Unit) {
         match unit {
             Unit::Tensor | Unit::Warpgroup => {
-                let single = self.kernel.shape(p)[1] == self.kernel.shape(to)[1];
-                if single { self.score_steps(&scores) } else { self.score_blocks(&scores) }
+                let single = self.kernel.shape(scores.p)[1] == self.kernel.shape(scores.to)[1];
+                if single { self.score_steps(scores) } else { self.score_blocks(scores) }
             }
-            Unit::Scalar => self.score_pairs(&scores),
+            Unit::Scalar => self.score_pairs(scores),
         }
-        self.zero_padding(dst.tile);
+        self.zero_padding(scores.dst.tile);
     }
 
     /// Row of a whole tile.
@@ -113,7 +115,7 @@ impl<'c> Emitter<'c, '_> {
         (t, w): (Index<'c>, Index<'c>),
     ) -> Vec<Val<'c>> {
         let b = &self.b;
-        let dtype = self.kernel.tile(s.p.tile).dtype;
+        let dtype = s.operand;
         let channels = self.kernel.shape(s.p)[2];
         let place = (block, s.dst.blocks);
         let left = Operand { view: s.p, transposed: false };

@@ -13,7 +13,7 @@ use super::index::Index;
 use super::score::Scores;
 use super::types::{Compare, Val};
 use sluice_ir::dtype::Dtype;
-use sluice_ir::kernel::{Mask, Operand, TileId};
+use sluice_ir::kernel::{Mask, Operand, TileId, View};
 use std::f64::consts::LOG2_E;
 
 /// Rows and columns of the block that a warp computes at a time, and channels of one `mma`.
@@ -66,6 +66,14 @@ const RIGHT: [usize; 4] = [0, 0, 1, 1];
 
 /// A lane's values of 16 rows and 16 channels, by halves of rows, halves of channels, neighbours.
 type Lanes<'c> = [[[Val<'c>; 2]; 2]; 2];
+
+/// 16 rows and 16 channels of an operand.
+enum Fragment<'c> {
+    /// The registers of an operand.
+    Rounded(Vec<Val<'c>>),
+    /// What is rounded when it has been scaled.
+    Wide(Lanes<'c>),
+}
 
 /// A block: its first reader and its first writer as rows of whole tiles.
 struct Rows<'c> {
@@ -135,8 +143,8 @@ impl<'c> Emitter<'c, '_> {
         }
     }
 
-    /// Two neighbouring channels of a running sum.
-    fn sums(&self, tile: TileId, row: Index<'c>, channel: Index<'c>) -> [Val<'c>; 2] {
+    /// Two neighbouring channels of an f32 tile.
+    fn neighbours(&self, tile: TileId, row: Index<'c>, channel: Index<'c>) -> [Val<'c>; 2] {
         let b = &self.b;
         let of = b.vector_type(2, b.types.f32);
         let pair = b.load(self.address(tile, row, channel), of);
@@ -162,8 +170,8 @@ impl<'c> Emitter<'c, '_> {
         })
     }
 
-    /// The lane's running sums; `row` says in which row each half of its rows looks.
-    fn lane_sums(
+    /// The lane's values in an f32 tile; `row` says in which row each half of its rows looks.
+    fn lane_values(
         &self,
         tile: TileId,
         channel: Index<'c>,
@@ -171,7 +179,9 @@ impl<'c> Emitter<'c, '_> {
     ) -> Lanes<'c> {
         [0, 1].map(|half| {
             let row = row(half);
-            [0, 1].map(|c| self.sums(tile, row, self.b.index_add(channel, self.pair()).plus(8 * c)))
+            [0, 1].map(|c| {
+                self.neighbours(tile, row, self.b.index_add(channel, self.pair()).plus(8 * c))
+            })
         })
     }
 
@@ -184,33 +194,54 @@ impl<'c> Emitter<'c, '_> {
     fn scaled(
         &self,
         dtype: Dtype,
-        registers: &[Val<'c>],
+        rows: &Fragment<'c>,
         halves: [usize; 4],
-        by: &Lanes<'c>,
+        by: Option<&Lanes<'c>>,
     ) -> Vec<Val<'c>> {
         let b = &self.b;
         let of = b.vector_type(2, b.float_type(dtype));
         let as_vector = |register: Val<'c>| b.convert("llvm.bitcast", register, of);
-        let scaled = |(r, pair): (usize, &Val<'c>)| {
+        let pair = |values: &Lanes<'c>, r: usize| {
             let channels = if halves == LEFT { r / 2 } else { r % 2 };
-            let [low, high] = by[halves[r]][channels];
-            let factors = as_vector(self.pack(dtype, low, high));
-            let product = b.like("llvm.fmul", &[as_vector(*pair), factors]);
-            b.convert("llvm.bitcast", product, b.types.i32)
+            values[halves[r]][channels]
         };
-        registers.iter().enumerate().map(scaled).collect()
+        let scaled = |r: usize| match (rows, by) {
+            (Fragment::Rounded(registers), None) => registers[r],
+            (Fragment::Rounded(registers), Some(by)) => {
+                let [low, high] = pair(by, r);
+                let factors = as_vector(self.pack(dtype, low, high));
+                let product = b.like("llvm.fmul", &[as_vector(registers[r]), factors]);
+                b.convert("llvm.bitcast", product, b.types.i32)
+            }
+            (Fragment::Wide(rows), by) => {
+                let [low, high] = match (pair(rows, r), by.map(|by| pair(by, r))) {
+                    (row, None) => row,
+                    ([low, high], Some(by)) => [b.fmul(low, by[0]), b.fmul(high, by[1])],
+                };
+                self.pack(dtype, low, high)
+            }
+        };
+        (0..4).map(scaled).collect()
     }
 
     /// The operands of a block at 16 channels, as they are.
-    fn operands(&self, s: &Scores, rows: &Rows<'c>, k: Index<'c>) -> [Vec<Val<'c>>; 2] {
+    fn operands(&self, s: &Scores, rows: &Rows<'c>, k: Index<'c>) -> [Fragment<'c>; 2] {
         let place = (Index::constant(0), 1);
-        let whole = |view: sluice_ir::kernel::View| sluice_ir::kernel::View { blocks: 1, ..view };
-        let left = Operand { view: whole(s.p), transposed: false };
-        let right = Operand { view: whole(s.a), transposed: true };
-        [
-            self.left_fragment(left, place, (rows.reader, k)),
-            self.right_fragment(right, place, (k, rows.writer), 4),
-        ]
+        let whole = |view: View| View { blocks: 1, ..view };
+        let wide = |view: View, first: Index<'c>| {
+            let is_wide = self.kernel.tile(view.tile).dtype != s.operand;
+            let row = |half: usize| self.b.index_add(first, self.quad()).plus(8 * half);
+            is_wide.then(|| Fragment::Wide(self.lane_values(view.tile, k, row)))
+        };
+        let left = || {
+            let p = Operand { view: whole(s.p), transposed: false };
+            Fragment::Rounded(self.left_fragment(p, place, (rows.reader, k)))
+        };
+        let right = || {
+            let a = Operand { view: whole(s.a), transposed: true };
+            Fragment::Rounded(self.right_fragment(a, place, (k, rows.writer), 4))
+        };
+        [wide(s.p, rows.reader).unwrap_or_else(left), wide(s.a, rows.writer).unwrap_or_else(right)]
     }
 
     /// `sums + left right` of a 16x16 block.
@@ -228,7 +259,7 @@ impl<'c> Emitter<'c, '_> {
     /// The accumulators of a block below the diagonal.
     fn lower_block(&self, s: &Scores, rows: &Rows<'c>) -> Vec<Val<'c>> {
         let b = &self.b;
-        let dtype = self.kernel.tile(s.p.tile).dtype;
+        let dtype = s.operand;
         let channels = self.kernel.shape(s.p)[2];
         let between = rows.reader.minus(1);
         let own =
@@ -236,12 +267,13 @@ impl<'c> Emitter<'c, '_> {
         self.fold(channels / BLOCK, 2, vec![b.f32(0.0); 8], |k, sums| {
             let k = b.index_mul(k, BLOCK);
             let [left, right] = self.operands(s, rows, k);
-            let middle = self.in_octaves(&self.lane_sums(s.from.tile, k, |_| between));
-            let to = self.lane_sums(s.to.tile, k, own(rows.reader));
-            let left = self.scaled(dtype, &left, LEFT, &self.factors(&middle, &to, Sign::Minus));
-            let from = self.lane_sums(s.from.tile, k, own(rows.writer));
-            let right =
-                self.scaled(dtype, &right, RIGHT, &self.factors(&middle, &from, Sign::Plus));
+            let middle = self.in_octaves(&self.lane_values(s.from.tile, k, |_| between));
+            let to = self.lane_values(s.to.tile, k, own(rows.reader));
+            let by = self.factors(&middle, &to, Sign::Minus);
+            let left = self.scaled(dtype, &left, LEFT, Some(&by));
+            let from = self.lane_values(s.from.tile, k, own(rows.writer));
+            let by = self.factors(&middle, &from, Sign::Plus);
+            let right = self.scaled(dtype, &right, RIGHT, Some(&by));
             self.mma_block(dtype, [&left, &right], sums)
         })
     }
@@ -257,7 +289,7 @@ impl<'c> Emitter<'c, '_> {
         let sums = self.fold(channels / BLOCK, 2, zeros, |k, sums| {
             let k = b.index_mul(k, BLOCK);
             let operands = self.operands(s, &rows, k);
-            let octaves = |tile| self.in_octaves(&self.lane_sums(tile, k, own));
+            let octaves = |tile| self.in_octaves(&self.lane_values(tile, k, own));
             let to = octaves(s.to.tile);
             let from = if s.to == s.from { to } else { octaves(s.from.tile) };
             let product = |(level, sums): (&Level, &[Val<'c>])| {
@@ -321,7 +353,7 @@ impl<'c> Emitter<'c, '_> {
             }
             Level::Half(half) => half,
         };
-        let middle = self.lane_sums(s.from.tile, k, |h| {
+        let middle = self.lane_values(s.from.tile, k, |h| {
             if half == 8 {
                 return first.plus(7);
             }
@@ -345,17 +377,14 @@ impl<'c> Emitter<'c, '_> {
         &self,
         s: &Scores,
         level: Level,
-        (operands, by): (&[Vec<Val<'c>>; 2], Option<&Lanes<'c>>),
+        (operands, by): (&[Fragment<'c>; 2], Option<&Lanes<'c>>),
         sums: &[Val<'c>],
     ) -> Vec<Val<'c>> {
-        let dtype = self.kernel.tile(s.p.tile).dtype;
-        let scaled = |operand: usize, halves| match by {
-            None => operands[operand].clone(),
-            Some(by) => self.scaled(dtype, &operands[operand], halves, by),
-        };
-        let left = scaled(0, LEFT);
+        let dtype = s.operand;
+        let left = self.scaled(dtype, &operands[0], LEFT, by);
         // Both operands would be scaled by what is the decay of a row to itself.
-        let right = if level == Level::Own { operands[1].clone() } else { scaled(1, RIGHT) };
+        let by = by.filter(|_| level != Level::Own);
+        let right = self.scaled(dtype, &operands[1], RIGHT, by);
         if level != Level::Half(8) {
             return self.mma_block(dtype, [&left, &right], sums);
         }

@@ -125,7 +125,7 @@ impl<'c, 'k> Emitter<'c, 'k> {
             Stmt::Mma(m) => self.product(m, place),
             Stmt::Reduce { op, dst, src, over } => self.reduce(*op, *dst, *src, *over, place),
             Stmt::Run { dst, src, mask } => self.running_sum(*dst, *src, *mask, place),
-            Stmt::Score { dst, p, a, to, from, mask, unit: _ } => {
+            Stmt::Score { dst, p, a, to, from, mask, .. } => {
                 self.score(*dst, [*p, *a, *to, *from], *mask, place);
             }
             Stmt::Mix { dst, w, y, to, from, mask } => {

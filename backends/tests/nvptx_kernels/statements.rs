@@ -344,6 +344,7 @@ fn scores() -> Vec<Kernel> {
             from: cut(steps, 4),
             mask: *mask,
             unit: Unit::Scalar,
+            operand: Bf16,
         });
         p.output(dst, F32);
     }
@@ -362,6 +363,7 @@ fn scores() -> Vec<Kernel> {
             from: one(steps),
             mask: *mask,
             unit: Unit::Tensor,
+            operand: Bf16,
         });
         p.output(dst, F32);
     }

@@ -313,6 +313,7 @@ fn decayed_scores_and_mixes() {
             from: blocks(x[3], 2),
             mask,
             unit: Unit::Scalar,
+            operand: Dtype::Bf16,
         });
         let mix = Matrix::make(8, 5, |r, v| {
             let (n, t) = (r / 4, r % 4);

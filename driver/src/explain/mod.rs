@@ -4,7 +4,7 @@ mod document;
 
 use crate::extents::Extents;
 use crate::figures::{Figures, counted};
-use crate::kernels::{ElementScan, StageKernels, chunk_options, plan};
+use crate::kernels::{ElementScan, StageKernels, plan};
 use crate::summary::{class, runs};
 pub use document::Format;
 use serde::Serialize;
@@ -191,7 +191,7 @@ pub fn explain(
             runs: runs(stage),
             step: several.then(|| stage.to_string()),
             token_by_token,
-            derivation: Chunking::of(kernels, build, spent),
+            derivation: Chunking::of(kernels, spent),
             elements: kernels.elements.as_ref().map(Elementwise::of),
             kernels: kernels
                 .launched()
@@ -237,11 +237,10 @@ impl Elementwise {
 
 impl Chunking {
     /// The derivation of a stage's scan; the search for it took some time.
-    fn of(kernels: &StageKernels, build: &Build<'_>, searching: Duration) -> Option<Chunking> {
+    fn of(kernels: &StageKernels, searching: Duration) -> Option<Chunking> {
         let (term, scan) = (kernels.term.as_ref()?, kernels.scan.as_ref()?);
         let start = Instant::now();
-        let options = chunk_options(build.target, scan.kernel.chunk);
-        let derivations = sluice_passes::explain(term, &scan.chunked.term, &options);
+        let derivations = sluice_passes::explain(term, &scan.chunked.term, &scan.chunked.options);
         Some(Chunking {
             sequence: term.annotated(),
             derivations: derivations.into_iter().map(Chain::from).collect(),

@@ -163,7 +163,7 @@ fn statement(kernel: &Kernel, stmt: &Stmt) -> Result<(), String> {
             is_shared(kernel, *src)?;
             equal("a running sum", shape(dst)?, shape(src)?)
         }
-        Stmt::Score { dst, p, a, to, from, mask, unit } => {
+        Stmt::Score { dst, p, a, to, from, mask, unit, operand } => {
             [dst, p, a, to, from].into_iter().try_for_each(|v| is_shared(kernel, *v))?;
             let ([b, rp, k], [_, ra, _], [_, n, _]) = (shape(p)?, shape(a)?, shape(to)?);
             equal("the scores", shape(dst)?, [b, rp, ra])?;
@@ -174,7 +174,11 @@ fn statement(kernel: &Kernel, stmt: &Stmt) -> Result<(), String> {
             let blocks = n.is_multiple_of(16) && k.is_multiple_of(16);
             let single = (readers, writers) == (1, 1) && blocks && !mask.is_transposed();
             let fragments = readers.is_multiple_of(16) && writers.is_multiple_of(16) || single;
-            let sixteen = [p, a].into_iter().all(|v| kernel.tile(v.tile).dtype.bytes() == 2);
+            let sixteen = operand.bytes() == 2
+                && [p, a]
+                    .into_iter()
+                    .map(|v| kernel.tile(v.tile).dtype)
+                    .all(|dtype| dtype == *operand || single && dtype == Dtype::F32);
             ensure(whole, || format!("{rp} and {ra} rows in {n} steps"))?;
             ensure(*unit == Unit::Scalar || (fragments && sixteen), || {
                 "not made of fragments".to_owned()

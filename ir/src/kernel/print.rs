@@ -251,7 +251,7 @@ impl Kernel {
                 format!("{} = {op} over {over} {}", v(dst), v(src))
             }
             Stmt::Run { dst, src, mask } => format!("{} = run {mask} {}", v(dst), v(src)),
-            Stmt::Score { dst, p, a, to, from, mask, unit: _ } => {
+            Stmt::Score { dst, p, a, to, from, mask, .. } => {
                 format!("{} = score {mask} {} {} decay {} - {}", v(dst), v(p), v(a), v(to), v(from))
             }
             Stmt::Mix { dst, w, y, to, from, mask } => {

@@ -2,6 +2,7 @@
 //! tiles, columns and chunks.
 
 use super::{Nest, ParamId, TileId, View, Walk};
+use crate::dtype::Dtype;
 pub use crate::pointwise::{Binary, Unary};
 pub use crate::seq::Mask;
 pub use crate::step::Reduction;
@@ -83,10 +84,11 @@ pub enum Stmt {
     /// Decayed scores of rows with vector decay, all in shared memory:
     /// `dst[b,t,s] = mask(t',s') * sum_c p[b,t,c] a[b,s,c] exp(to[b,t',c] - from[b,s',c])`,
     /// with `t' = t / (rows(p)/rows(to))`, `s'` alike. `to` and `from` are running sums with
-    /// `to <= from` wherever the mask holds. On tensor cores (16-bit `p` and `a`, steps
+    /// `to <= from` wherever the mask holds. On tensor cores (`p` and `a` as `operand`, steps
     /// of a multiple of 16 rows) the factors of a pair of steps go on the fragments of `p`; where each row
     /// is a step (a multiple of 16 of them, not more below than above the diagonal), `from` must never
-    /// rise, and both operands are scaled to a step between, so that no exponent is above 0.
+    /// rise, and both operands are scaled to a step between, so that no exponent is above 0. There rows may
+    /// be f32 as well: they are then rounded once, when they have been scaled.
     Score {
         /// Destination `[b, rows(p), rows(a)]`.
         dst: View,
@@ -102,6 +104,8 @@ pub enum Stmt {
         mask: Mask,
         /// Which unit computes the products.
         unit: Unit,
+        /// What tensor cores multiply.
+        operand: Dtype,
     },
     /// Mixing of rows with a decay per column, all in shared memory:
     /// `dst[b,t,v] = sum_s mask(t',s') w[b,t,s] y[b,s,v] exp(to[b,t',v] - from[b,s',v])`.

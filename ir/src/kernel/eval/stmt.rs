@@ -67,9 +67,9 @@ fn fold(op: Reduction, values: impl Iterator<Item = f64>) -> f64 {
     }
 }
 
-/// The step to which tensor cores scale a reader and an earlier writer, each a row and a step of its own:
-/// the one before the reader's block of 16, or the last of the first half of the least run of `2^n` steps
-/// that holds both; none for a writer that is not earlier.
+/// The step between to which tensor cores scale a reader and an earlier writer, each a row and a step of
+/// its own: the one before the reader's block of 16, or the last of the first half of the least run of `2^n`
+/// steps that holds both; none for a writer that is not earlier, which is not scaled.
 fn step_between(reader: usize, writer: usize) -> Option<usize> {
     if reader <= writer {
         return None;
@@ -101,11 +101,10 @@ impl Run<'_> {
             Stmt::Mma(m) => self.product(m),
             Stmt::Reduce { op, dst, src, over } => self.reduce(*op, *dst, *src, *over),
             Stmt::Run { dst, src, mask } => self.running_sum(*dst, *src, *mask),
-            Stmt::Score { dst, p, a, to, from, mask, unit } => {
+            Stmt::Score { dst, p, a, to, from, mask, unit, operand } => {
                 let single = self.kernel.shape(*p)[1] == self.kernel.shape(*to)[1];
                 let scales = *unit == Unit::Tensor && single && self.rounding == Rounding::Stored;
-                let operand = scales.then_some(self.kernel.tile(p.tile).dtype);
-                self.score(*dst, [*p, *a, *to, *from], *mask, operand);
+                self.score(*dst, [*p, *a, *to, *from], *mask, scales.then_some(*operand));
             }
             Stmt::Mix { dst, w, y, to, from, mask } => self.mix(*dst, [*w, *y, *to, *from], *mask),
             Stmt::Inverse { dst, src, upper, diagonal: _ } => self.inverse(*dst, *src, *upper),
@@ -307,6 +306,11 @@ impl Run<'_> {
     /// `scaled`: the dtype to which operands are rounded that are scaled to a step in between.
     fn score(&mut self, dst: View, [p, a, to, from]: [View; 4], mask: Mask, scaled: Option<Dtype>) {
         let shape = self.kernel.shape(dst);
+        // The factors of rows that are operands already are rounded, too.
+        let [factor_of_p, factor_of_a] = [p, a].map(|view| {
+            let dtype = self.kernel.tile(view.tile).dtype;
+            scaled.filter(|operand| *operand == dtype)
+        });
         let (p, a, to, from) = (self.block(p), self.block(a), self.block(to), self.block(from));
         let (per_t, per_s) = (p.shape[1] / to.shape[1], a.shape[1] / from.shape[1]);
         let value = |[b, t, s]: [usize; 3]| {
@@ -314,13 +318,17 @@ impl Run<'_> {
             if !mask.holds(step_t, step_s) {
                 return 0.0;
             }
-            if let Some((dtype, m)) = scaled.zip(step_between(t, s)) {
-                let round = |x: f64| dtype.round(x);
+            if let Some(operand) = scaled.filter(|_| t >= s) {
+                let scale = |x: f64, exponent: f64, factor: Option<Dtype>| {
+                    let by = exponent.exp();
+                    operand.round(x * factor.map_or(by, |dtype| dtype.round(by)))
+                };
+                let between = step_between(t, s);
                 let term = |c: usize| {
-                    let middle = from.at(b, m, c);
-                    let read = round((to.at(b, t, c) - middle).exp());
-                    let written = round((middle - from.at(b, s, c)).exp());
-                    round(p.at(b, t, c) * read) * round(a.at(b, s, c) * written)
+                    let (at, since) = (to.at(b, t, c), from.at(b, s, c));
+                    let middle = between.map_or(since, |m| from.at(b, m, c));
+                    let read = scale(p.at(b, t, c), at - middle, factor_of_p);
+                    read * scale(a.at(b, s, c), middle - since, factor_of_a)
                 };
                 return (0..p.shape[2]).map(term).sum();
             }

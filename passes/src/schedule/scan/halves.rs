@@ -192,7 +192,7 @@ impl Scan<'_> {
 
     /// Keeps more than operand precision of what products and loops want in halves.
     pub(super) fn widen(&mut self) {
-        let mut wide = Vec::new();
+        let mut wide = self.rows_to_scale();
         for id in self.term.ids() {
             if let (true, [a, b, ..]) = (self.is_product(id), self.term.node(id).operands()) {
                 let operands = [*a, *b].into_iter().zip(self.wanted(id));

@@ -18,6 +18,7 @@ mod lti;
 mod mixed;
 mod mixing;
 mod product;
+mod score;
 mod value;
 
 pub use halves::longest_chunk;
@@ -31,7 +32,6 @@ use egg::Id;
 use sluice_ir::diagnostic::{Code, Diagnostic};
 use sluice_ir::dtype::Dtype;
 use sluice_ir::kernel::{Checked, Kernel, Layout, ParamId, Schedule, Stmt, TileId};
-use sluice_ir::pointwise::{Binary, Unary};
 use sluice_ir::seq::{Core, Mask, RootKind, Seq, Term};
 use sluice_ir::step::Recurrence;
 use std::collections::BTreeMap;
@@ -190,19 +190,14 @@ fn prepared(
     (setting, way): (Setting<'_>, Way),
 ) -> Result<Option<Checked>, Diagnostic> {
     let mut scan = Scan::new(recurrence, term, build, setting);
-    // Preparing rounds rows once more than cutting scores does: that is for rows without errors of their own.
-    let rounded = |x: &Id| {
-        let row = scan.base(scan.row_factors(*x).0);
-        let row = match *term.node(row) {
-            Seq::Unary(Unary::Neg, [x]) => x,
-            Seq::Binary(Binary::Mul, [a, x]) if scan.constant(a).is_some() => x,
-            _ => row,
-        };
-        !scan.is_exact(row)
+    // Rows that the compiler made are rounded once only where their scores are whole.
+    let rounded = |node: &Seq| match *node {
+        Seq::Score(s @ [_, p, a, _]) => {
+            !scan.scores_steps(s) && [p, a].into_iter().any(|x| !scan.is_exact(x))
+        }
+        _ => false,
     };
-    let scored =
-        |node: &Seq| matches!(node, Seq::Score([_, p, a, _]) if [p, a].into_iter().any(rounded));
-    if term.nodes().iter().any(scored) {
+    if term.nodes().iter().any(rounded) {
         return Ok(None);
     }
     scan.lower()?;

@@ -1,4 +1,4 @@
-//! Products, scores and mixes of a chunk.
+//! Products and inverses of a chunk.
 
 use super::Scan;
 use super::halves::keeps_errors;
@@ -7,9 +7,7 @@ use crate::schedule::draft::Home;
 use egg::Id;
 use sluice_ir::diagnostic::Diagnostic;
 use sluice_ir::dtype::Dtype;
-use sluice_ir::kernel::{
-    Arg, Band, Body, CopyMap, Expr, Mma, Operand, Start, Stmt, TileId, Unit, View,
-};
+use sluice_ir::kernel::{Band, Body, CopyMap, Mma, Operand, Start, Stmt, TileId, Unit, View};
 use sluice_ir::pointwise::Binary;
 use sluice_ir::seq::{Core, Mask, Seq};
 
@@ -20,7 +18,7 @@ const BLOCK: usize = 16;
 pub(super) const TENSOR_EXTENT: usize = 8;
 
 /// Rows of a fragment of tensor cores.
-const FRAGMENT: usize = 16;
+pub(super) const FRAGMENT: usize = 16;
 
 /// The tiles of `(I - L)^-1 - I`.
 #[derive(Clone, Copy)]
@@ -198,65 +196,6 @@ impl Scan<'_> {
         };
         self.inverses.insert(self.base(l), Inverse { exact, operand });
         Ok(operand)
-    }
-
-    /// The scores of rows with a vector decay, or of whole sub-blocks.
-    pub(super) fn score(
-        &mut self,
-        id: Id,
-        [m, p, a, g]: [Id; 4],
-        dtype: Dtype,
-    ) -> Result<TileId, Diagnostic> {
-        let mask = self.mask(m);
-        let sums = self.decay_sums(mask, g)?;
-        let (to, from) = self.as_wide(sums, self.size(p)[1]);
-        let steps = self.term.shape(g).rows;
-        let per = |x: Id| self.term.shape(x).rows / steps;
-        let in_steps = per(p) % FRAGMENT == 0 && per(a) % FRAGMENT == 0;
-        // A few rows are not worth what scaling them to steps in between takes.
-        let single = per(p) == 1 && per(a) == 1 && !mask.is_transposed();
-        let whole = steps.is_multiple_of(FRAGMENT) && self.size(p)[1].is_multiple_of(FRAGMENT);
-        let many = steps > FRAGMENT && whole;
-        let unit = if in_steps || single && many { Unit::Tensor } else { Unit::Scalar };
-        let (p, a) = (self.view(p, Form::SharedOperand)?, self.view(a, Form::SharedOperand)?);
-        let dst = self.fresh(id, "score", dtype);
-        let dst_view = self.seen(id, dst);
-        self.draft.body.push(Stmt::Score { dst: dst_view, p, a, to, from, mask, unit });
-        Ok(dst)
-    }
-
-    /// Running sums of one decay for all features, repeated for each of them.
-    fn as_wide(&mut self, (to, from): (View, View), width: usize) -> (View, View) {
-        let mut wide = |view: View| {
-            let tile = &self.draft.tiles[view.tile.0];
-            if tile.cols == width {
-                return view;
-            }
-            let (size, home) = ([tile.rows, width], Home::Shared { stages: 1 });
-            let dst = self.draft.tile("run", size, self.build.compute, home);
-            let dst = View { tile: dst, ..view };
-            let arg = Arg { view, transposed: false };
-            self.draft.map(dst, Expr::Arg(0), vec![arg]);
-            dst
-        };
-        (wide(to), wide(from))
-    }
-
-    /// A mix of rows with a decay per column.
-    pub(super) fn mix(
-        &mut self,
-        id: Id,
-        [m, w, y, g]: [Id; 4],
-        dtype: Dtype,
-    ) -> Result<TileId, Diagnostic> {
-        let mask = self.mask(m);
-        let sums = self.decay_sums(mask, g)?;
-        let (to, from) = self.as_wide(sums, self.size(y)[1]);
-        let (w, y) = (self.view(w, Form::Shared)?, self.view(y, Form::Shared)?);
-        let dst = self.fresh(id, "mix", dtype);
-        let dst_view = self.seen(id, dst);
-        self.draft.body.push(Stmt::Mix { dst: dst_view, w, y, to, from, mask });
-        Ok(dst)
     }
 
     /// Where a square array of a chunk can be other than zero.
