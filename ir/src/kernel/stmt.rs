@@ -363,6 +363,25 @@ pub enum Expr {
     },
 }
 
+impl Expr {
+    /// The expression with others in the place of its arguments.
+    pub fn with_args(&self, arg: &dyn Fn(usize) -> Expr) -> Expr {
+        let of = |x: &Expr| Box::new(x.with_args(arg));
+        match self {
+            Expr::Arg(i) => arg(*i),
+            Expr::Const(_) | Expr::Index(_) => self.clone(),
+            Expr::Unary(f, x) => Expr::Unary(*f, of(x)),
+            Expr::Binary(f, a, b) => Expr::Binary(*f, of(a), of(b)),
+            Expr::Select(c, a, b) => Expr::Select(of(c), of(a), of(b)),
+            Expr::Keep { mask, row_step, col_step, value } => {
+                let (mask, row_step, col_step) = (*mask, *row_step, *col_step);
+                Expr::Keep { mask, row_step, col_step, value: of(value) }
+            }
+            Expr::Live { rows, value } => Expr::Live { rows: *rows, value: of(value) },
+        }
+    }
+}
+
 impl Stmt {
     /// The tiles that the statement writes.
     pub fn writes(&self) -> Vec<TileId> {

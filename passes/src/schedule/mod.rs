@@ -9,6 +9,7 @@ mod order;
 mod params;
 mod place;
 mod prepare;
+mod recompute;
 mod roles;
 mod scan;
 mod step;

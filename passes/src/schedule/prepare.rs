@@ -7,6 +7,7 @@
 
 use super::draft::{Draft, Shape};
 use super::order::depends;
+use super::recompute;
 use super::roles::{Parts, parts};
 use sluice_ir::kernel::{
     Arg, CopyMap, Kernel, Over, Param, ParamId, ParamKind, Place, Sharing, Stmt, Tile, TileId, View,
@@ -76,6 +77,7 @@ pub(super) fn split(
     let alone = |tiles: &[Tile]| -> Vec<Tile> { tiles.iter().map(one_instance).collect() };
     let loaded: BTreeSet<TileId> = loads.iter().map(|(tile, _)| *tile).collect();
     let maker: Vec<Stmt> = maker.into_iter().chain(stores).collect();
+    let maker = recompute::spared(&kernel, maker);
     let before = Draft {
         tiles: alone(&whole.tiles),
         params: whole.params.clone(),

@@ -138,7 +138,8 @@ const NARROWEST: usize = 8;
 /// Warps of a kernel whose values are all in shared memory.
 const SHARED_WARPS: usize = 8;
 
-/// Registers a thread of a kernel that prepares a scan: two blocks share a multiprocessor.
+/// Registers a thread of a kernel that prepares a scan: two blocks share a multiprocessor, or one has the warps
+/// of two.
 const PREPARING_REGISTERS: usize = 128;
 
 /// Shared memory that the system takes of each block.
@@ -211,13 +212,15 @@ fn prepared(
     let Halves { before: Loading { mut draft, loads }, scan } = halves;
     let Some(kernel) = dealt(scan, (shape, setting.stages), way, build)? else { return Ok(None) };
     draft.pipeline(&loads, 1);
-    let half = build.target.shared_bytes / 2 - RESERVED_BYTES;
+    let half = (build.target.shared_bytes + RESERVED_BYTES) / 2 - RESERVED_BYTES;
     let before = match draft.clone().close(Shape { budget: half, ..own.clone() }) {
-        Err(error) if error.code == Code::TooLarge => draft.close(own),
+        Err(error) if error.code == Code::TooLarge => {
+            draft.close(Shape { warps: 2 * SHARED_WARPS, ..own })
+        }
         other => other,
     };
     let mut before = Kernel::clone(&*before?);
-    before.roles[0].registers = (before.shared_bytes <= half).then_some(PREPARING_REGISTERS);
+    before.roles[0].registers = Some(PREPARING_REGISTERS);
     let before = finished(before)?;
     finished(Kernel { prepare: Some(Box::new(before)), ..Kernel::clone(&kernel) }).map(Some)
 }

@@ -67,11 +67,10 @@ impl Scan<'_> {
     ) -> Result<TileId, Diagnostic> {
         let (mask, operand) = (self.mask(m), self.operand);
         let [readers, writers] = self.sides([m, p, a, g]);
-        let (mut to, from) = self.decay_sums(mask, g)?;
-        if readers.has_decayed {
-            to = from;
-        }
-        let (to, from) = self.as_wide((to, from), self.size(p)[1]);
+        // A strict reader that has decayed by its own step sees what all steps since the writer left.
+        let sums = if readers.has_decayed { Mask::Incl } else { mask };
+        let sums = self.decay_sums(sums, g)?;
+        let (to, from) = self.as_wide(sums, self.size(p)[1]);
         let rows = |scan: &mut Self, side: &Side| {
             let form = if scan.is_exact(side.row) { Form::SharedOperand } else { Form::Shared };
             let tile = scan.tile(side.row, form)?;
@@ -89,7 +88,8 @@ impl Scan<'_> {
         if scale == 1.0 && readers.factors.is_empty() && writers.factors.is_empty() {
             return Ok(score(self, dtype));
         }
-        let scores = score(self, self.build.compute);
+        let sign_alone = scale == -1.0 && readers.factors.len() + writers.factors.len() == 0;
+        let scores = score(self, if sign_alone { dtype } else { self.build.compute });
         let mut args = vec![Arg { view: self.seen(id, scores), transposed: false }];
         for (factors, transposed) in [(&readers.factors, false), (&writers.factors, true)] {
             for factor in factors {
@@ -108,7 +108,6 @@ impl Scan<'_> {
 
     /// The rows of a score's readers and writers.
     fn sides(&self, [m, p, a, g]: [Id; 4]) -> [Side; 2] {
-        // A strict reader that has decayed by its own step sees what all the steps since the writer left.
         let gate = (self.mask(m) == Mask::Strict).then(|| self.base(g));
         [self.side(p, gate), self.side(a, None)]
     }
@@ -119,36 +118,38 @@ impl Scan<'_> {
             Seq::Unary(Unary::Exp, [x]) => gate == Some(self.base(x)),
             _ => false,
         };
-        let (mut row, mut scale, mut has_decayed) = (id, 1.0, false);
-        let mut factors = Vec::new();
+        let mut side = Side { row: id, factors: Vec::new(), scale: 1.0, has_decayed: false };
         loop {
-            let (x, mut more) = self.row_factors(row);
-            row = self.base(x);
-            factors.append(&mut more);
-            row = match *self.term.node(row) {
+            let (row, factors) = self.row_factors(side.row);
+            side.row = self.base(row);
+            for factor in factors {
+                match self.constant(factor) {
+                    Some(by) => side.scale *= by,
+                    None => side.factors.push(factor),
+                }
+            }
+            side.row = match *self.term.node(side.row) {
                 Seq::Unary(Unary::Neg, [x]) => {
-                    scale = -scale;
+                    side.scale = -side.scale;
                     x
                 }
                 Seq::Binary(Binary::Mul, [a, b]) => {
-                    let (constant_a, constant_b) = (self.constant(a), self.constant(b));
-                    match (constant_a, constant_b) {
-                        (Some(by), _) => {
-                            scale *= by;
-                            b
-                        }
-                        (_, Some(by)) => {
-                            scale *= by;
-                            a
-                        }
-                        _ if !has_decayed && (decays(a) || decays(b)) => {
-                            has_decayed = true;
-                            if decays(a) { b } else { a }
-                        }
-                        _ => return Side { row, factors, scale, has_decayed },
+                    let pairs = [(a, b), (b, a)];
+                    if let Some((by, x)) =
+                        pairs.iter().find_map(|(by, x)| Some((self.constant(*by)?, *x)))
+                    {
+                        side.scale *= by;
+                        x
+                    } else if let Some((_, x)) =
+                        pairs.iter().find(|(by, _)| !side.has_decayed && decays(*by))
+                    {
+                        side.has_decayed = true;
+                        *x
+                    } else {
+                        return side;
                     }
                 }
-                _ => return Side { row, factors, scale, has_decayed },
+                _ => return side,
             };
         }
     }
