@@ -285,6 +285,10 @@ fn explain(folder: &Folder) {
     let distinct: BTreeSet<_> = steps.iter().collect();
     assert!(steps.len() > 5 && steps.len() == distinct.len(), "{text}");
     assert!(text.contains("of the steps above"), "{text}");
+    // Scores that no kernel of their own prepares are cut by a law that whole ones do without.
+    let done = folder.sluice(&["explain", "gsa"]);
+    done.done();
+    assert!(done.stdout.contains("score-subblock"), "{}", done.stdout);
 }
 
 fn unwritable(folder: &Folder) {

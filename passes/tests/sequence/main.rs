@@ -16,5 +16,6 @@ mod pitfalls;
 mod programs;
 mod readouts;
 mod refusals;
+mod scores;
 mod sizes;
 mod tensors;
