@@ -19,9 +19,10 @@ pub(super) fn touched_states(recurrence: &Recurrence) -> Vec<BTreeSet<StateId>> 
 }
 
 /// The other states of two dimensions whose elements become part of a state's, so that both are one
-/// recurrence.
+/// recurrence: those of its own order.
 pub(crate) fn taken_up(recurrence: &Recurrence, state: StateId) -> BTreeSet<StateId> {
     let dims = recurrence.states[state.0].dims.as_slice();
+    let order = |state: StateId| recurrence.states[state.0].order;
     let mut found = BTreeSet::new();
     let mut waiting = vec![recurrence.updates[state.0]];
     let mut seen = BTreeSet::new();
@@ -31,7 +32,9 @@ pub(crate) fn taken_up(recurrence: &Recurrence, state: StateId) -> BTreeSet<Stat
             continue;
         }
         match node.op {
-            Op::State(other) if other != state => drop(found.insert(other)),
+            Op::State(other) if other != state && order(other) == order(state) => {
+                found.insert(other);
+            }
             Op::Unary(Unary::Neg, _) | Op::Binary(Binary::Add | Binary::Mul | Binary::Div, ..) => {
                 waiting.extend(node.op.operands());
             }

@@ -202,6 +202,24 @@ fn a_matrix_does_not_cross() {
     assert!(diagnostic.message.contains("matrix"), "{diagnostic:?}");
 }
 
+/// States that take each other up are one recurrence in one order only.
+#[test]
+fn a_matrix_of_another_order_is_not_taken_up() {
+    let mut p = Step::new("p");
+    let (k, v) = (p.token("k", "K"), p.token("v", "V"));
+    let (a, b) = (p.state("A", "KV"), p.state("B", "KV"));
+    let write = p.outer(k, v);
+    let next = p.add(a, write);
+    let read = p.dot(k, b, "K");
+    p.update("A", next);
+    p.update("B", a);
+    p.output("o", read);
+    let mut program = p.finish();
+    program.states[1].order = Order::Reverse;
+    let diagnostic = refused(&program);
+    assert_eq!((diagnostic.code, blamed(&diagnostic)), (Code::Unsupported, a));
+}
+
 #[test]
 fn a_dimension_without_a_size_is_named() {
     let extents = [("K".to_owned(), 4)].into();
