@@ -54,8 +54,9 @@ pub(super) struct Layout<'a> {
 
 impl<'a> Layout<'a> {
     pub(super) fn new(program: &'a Program, parts: &[Part]) -> Self {
+        // States that have no part yet come after all that there are.
         let part_of = |state: StateId| {
-            parts.iter().position(|p| p.states.contains(&state)).expect("every state has a part")
+            parts.iter().position(|p| p.states.contains(&state)).unwrap_or(parts.len())
         };
         let (mut first, mut bound) = (Vec::<usize>::new(), Vec::<bool>::new());
         for (i, node) in program.recurrence.nodes.iter().enumerate() {
