@@ -81,7 +81,7 @@ pub struct StageKernels {
     pub term: Option<Term>,
     /// Chunk by chunk.
     pub scan: Option<Scan>,
-    /// Why a stage that has a chunked form has no scan.
+    /// Why there is no scan, of chunks or of elements, where one was looked for.
     pub fallback: Option<Diagnostic>,
     /// Element by element, if no state mixes its elements.
     pub elements: Option<ElementScan>,

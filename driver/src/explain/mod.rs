@@ -182,7 +182,8 @@ pub fn explain(
         let spent = kernels.term.as_ref().and_then(|_| searching.next()).unwrap_or_default();
         let token_by_token = match (&stage.form, &kernels.fallback) {
             _ if kernels.elements.is_some() => None,
-            (Form::Steps { reason, .. }, _) => Some(reason.clone()),
+            (Form::Steps { reason, .. }, None) => Some(reason.clone()),
+            (Form::Steps { reason, .. }, Some(e)) => Some(format!("{reason}; {}", e.message)),
             (Form::Chunks, fallback) => fallback.as_ref().map(|e| e.message.clone()),
         };
         StageExplanation {
