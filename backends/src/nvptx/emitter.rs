@@ -217,6 +217,11 @@ impl<'c, 'k> Emitter<'c, 'k> {
         self.running.borrow_mut().push_back(tile);
     }
 
+    /// Whether a product into a column tile may be unfinished.
+    pub(super) fn runs(&self, tile: TileId) -> bool {
+        self.running.borrow().contains(&tile)
+    }
+
     /// The tiles of all products but the latest `pending`, which are complete from now on.
     pub(super) fn stop_running(&self, pending: usize) -> Vec<TileId> {
         let mut running = self.running.borrow_mut();

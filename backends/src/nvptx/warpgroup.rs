@@ -48,6 +48,16 @@ impl Matrix<'_> {
     }
 }
 
+/// What a product adds to.
+enum Sums<'c> {
+    /// Nothing.
+    Zero,
+    /// The destination's values, or those that a running product adds to.
+    InPlace(Vec<Val<'c>>),
+    /// The values of another tile.
+    Copied(Vec<Val<'c>>),
+}
+
 /// Where the left operand of a product comes from.
 enum Left<'c> {
     Registers(Vec<Val<'c>>),
@@ -69,8 +79,10 @@ impl<'c> Emitter<'c, '_> {
         let rows = self.kernel.shape(m.dst)[1];
         let inner = self.kernel.shape(m.b.view)[1];
         let start = match m.start {
-            Start::Zero => None,
-            Start::Dst | Start::Tile(_) => Some(self.start_values(m)),
+            Start::Zero => Sums::Zero,
+            Start::Dst => Sums::InPlace(self.start_values(m)),
+            Start::Tile(view) if self.runs(view.tile) => Sums::InPlace(self.start_values(m)),
+            Start::Tile(_) => Sums::Copied(self.start_values(m)),
         };
         let left = Left::Registers(self.registers(m.b.view.tile));
         let right = self.matrix(m.a, m.a.transposed, Index::constant(0));
@@ -126,7 +138,7 @@ impl<'c> Emitter<'c, '_> {
         let dtype = self.kernel.tile(m.a.view.tile).dtype;
         let left = Left::Shared(self.matrix(m.a, m.a.transposed, first));
         let right = self.matrix(m.b, !m.b.transposed, Index::constant(0));
-        self.multiply(dtype, [cols, inner], (left, right), None)
+        self.multiply(dtype, [cols, inner], (left, right), Sums::Zero)
     }
 
     /// Ends a product in shared memory: the epilogue of each element, 16 columns at a time.
@@ -222,12 +234,16 @@ impl<'c> Emitter<'c, '_> {
     }
 
     /// All steps of a product as one group; the sums are not complete.
+    ///
+    /// The values of another tile are copied, at no cost, to registers of which nothing was made before: ptxas
+    /// (13.5.37) may take what was made of registers before a product that adds to them in place for what
+    /// is made of them after it.
     fn multiply(
         &self,
         dtype: Dtype,
         [columns, inner]: [usize; 2],
         (left, right): (Left<'c>, Matrix<'c>),
-        start: Option<Vec<Val<'c>>>,
+        start: Sums<'c>,
     ) -> Vec<Val<'c>> {
         let b = &self.b;
         let sums = columns / 2;
@@ -243,12 +259,15 @@ impl<'c> Emitter<'c, '_> {
         let right_place = place(&operands);
         operands.push(right.descriptor);
         let turned = |yes: bool| u8::from(yes);
-        let mut text = String::from(
-            "{.reg .pred go; .reg .b64 a; .reg .b64 b; \
-                                     wgmma.fence.sync.aligned; ",
-        );
+        let mut text = String::from("{.reg .pred go; .reg .b64 a; .reg .b64 b; ");
+        if let Sums::Copied(_) = start {
+            for i in 0..sums {
+                write!(text, "mov.f32 ${i}, ${}; ", place(&operands) + i).expect("a string");
+            }
+        }
+        text.push_str("wgmma.fence.sync.aligned; ");
         for step in 0..inner / STEP {
-            let adds = u8::from(step > 0 || start.is_some());
+            let adds = u8::from(step > 0 || !matches!(start, Sums::Zero));
             let (a, turns) = match &left {
                 Left::Registers(_) => {
                     let four: Vec<String> =
@@ -273,15 +292,28 @@ impl<'c> Emitter<'c, '_> {
             .expect("a string");
         }
         text.push_str("wgmma.commit_group.sync.aligned;}");
-        let mut constraints = vec!["=f".to_owned(); sums];
+        let result = if let Sums::Copied(_) = start { "=&f" } else { "=f" };
+        let mut constraints = vec![result.to_owned(); sums];
         let registers = operands.len();
         constraints.extend((0..registers).map(|i| {
             let wide = sums + i == right_place || matches!(left, Left::Shared(_));
             (if wide { "l" } else { "r" }).to_owned()
         }));
-        let start = start.unwrap_or_else(|| vec![b.poison(b.types.f32); sums]);
-        operands.extend(start);
-        constraints.extend((0..sums).map(|i| i.to_string()));
+        let tied = (0..sums).map(|i| i.to_string());
+        match start {
+            Sums::Copied(values) => {
+                constraints.extend(values.iter().map(|_| "f".to_owned()));
+                operands.extend(values);
+            }
+            Sums::InPlace(values) => {
+                constraints.extend(tied);
+                operands.extend(values);
+            }
+            Sums::Zero => {
+                constraints.extend(tied);
+                operands.extend(vec![b.poison(b.types.f32); sums]);
+            }
+        }
         constraints.push("~{memory}".to_owned());
         b.instruction_with(&text, &constraints.join(","), &operands, &vec![b.types.f32; sums])
     }
