@@ -3,7 +3,7 @@
 use super::{Failure, ProgramArguments, TargetArguments, progress, show};
 use sluice::program::recurrences;
 use sluice::source::Source;
-use sluice::verify::{Check, NATIVE, Options, ProgramReport, SHAPE_COUNT, export, verify};
+use sluice::verify::{Check, NATIVE, Options, ProgramReport, export, shape_count, verify};
 use sluice_ir::diagnostic::{Code, Diagnostic};
 use sluice_ir::step::Recurrence;
 use std::collections::BTreeMap;
@@ -52,7 +52,7 @@ pub(super) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<(), Fail
         let recurrences: Vec<Recurrence> = programs.into_iter().map(|(_, r)| r).collect();
         return export(&recurrences, options, folder).map_err(|e| Failure::User(e, None));
     }
-    let bar = progress::counted(programs.len() * SHAPE_COUNT);
+    let bar = progress::counted(programs.len() * shape_count(arguments.device));
     let mut reports = Vec::new();
     for (source, recurrence) in programs {
         bar.set_message(recurrence.name.clone());

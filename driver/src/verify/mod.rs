@@ -22,10 +22,12 @@ use sluice_ir::problem::{Arrays, Problem};
 use sluice_ir::step::{self, Recurrence};
 use sluice_ir::target::Target;
 use std::collections::BTreeMap;
-use subjects::{Subjects, subjects};
+use subjects::{Subject, Subjects, subjects};
 
-/// How many shapes a program is verified at.
-pub const SHAPE_COUNT: usize = SHAPES.len();
+/// How many shapes a program is verified at, with a GPU or without.
+pub fn shape_count(device: bool) -> usize {
+    SHAPES.iter().filter(|shape| device || !shape.device).count()
+}
 
 /// Arithmetic that code of this machine can have.
 pub const NATIVE: &[Dtype] = &[Dtype::F64, Dtype::F32];
@@ -110,6 +112,9 @@ pub fn verify(
     let mut built: BTreeMap<Extents, Subjects> = BTreeMap::new();
     let mut cases = Vec::new();
     for (seed, shape) in SHAPES.iter().enumerate() {
+        if shape.device && !options.device {
+            continue;
+        }
         let problem = shape.problem(recurrence);
         if !built.contains_key(&problem.extents) {
             let subjects = subjects(recurrence, &problem.extents, CHUNKS, options)?;
@@ -117,7 +122,8 @@ pub fn verify(
         }
         let sample = sample(recurrence, &problem, options.dtype, shape, seed);
         let subjects = &built[&problem.extents];
-        let checks = compare(recurrence, &problem, &sample, subjects)?;
+        let ready = subjects.ready.iter().filter(|subject| subject.device || !shape.device);
+        let checks = compare(recurrence, &problem, &sample, ready, subjects.scans)?;
         let report = shape.report(problem, sample.gates, checks, &subjects.left_out);
         done(&report);
         cases.push(report);
@@ -151,7 +157,7 @@ pub fn at(
     let subjects = subjects(recurrence, &problem.extents, chunks, options)?;
     let want = step::eval(recurrence, problem, inputs);
     let sample = Sample { gates: Gates::Drawn.name(), inputs: inputs.clone(), want };
-    let checks = compare(recurrence, problem, &sample, &subjects)?;
+    let checks = compare(recurrence, problem, &sample, &subjects.ready, subjects.scans)?;
     Ok(Trial { checks, left_out: subjects.left_out })
 }
 
@@ -198,19 +204,20 @@ fn sample(
     if defined(&first) { first } else { samples.find(defined).unwrap_or(first) }
 }
 
-/// Every form on one problem.
-fn compare(
+/// Forms of a program of so many scans on one problem.
+fn compare<'a>(
     recurrence: &Recurrence,
     problem: &Problem,
     sample: &Sample,
-    subjects: &Subjects,
+    subjects: impl IntoIterator<Item = &'a Subject>,
+    scans: usize,
 ) -> Result<Vec<Check>, Vec<Diagnostic>> {
     let mut checks = Vec::new();
-    for subject in &subjects.ready {
+    for subject in subjects {
         let got = (subject.run)(problem, &sample.inputs).map_err(|e| vec![e])?;
         let found = errors(recurrence, problem, &sample.want, &got);
         checks.extend(found.into_iter().map(|error| {
-            let bound = tolerance(subject.dtype, error.tokens, error.kind, subjects.scans);
+            let bound = tolerance(subject.dtype, error.tokens, error.kind, scans);
             Check {
                 form: subject.name.clone(),
                 array: error.array,
@@ -219,7 +226,7 @@ fn compare(
                 passed: error.relative_rms <= bound,
             }
         }));
-        if subject.repeats {
+        if subject.device {
             let found = repeat::checks(recurrence, problem, &sample.inputs, subject, &got);
             checks.extend(found.map_err(|e| vec![e])?);
         }

@@ -23,14 +23,17 @@ pub(super) struct Shape {
     pub(super) initial: bool,
     /// Whether inputs lie at the ends of their declared ranges.
     pub(super) ends: bool,
+    /// Whether only what runs on a GPU is verified at it: sizes that change nothing but the machine code.
+    pub(super) device: bool,
 }
 
 const EVEN: &[usize] = &[64, 64];
 const WIDE: &[usize] = &[64, 96];
+const FULL: &[usize] = &[128, 128];
 const ODD: &[usize] = &[20, 36];
 
-/// Elements of the largest value of a step; sizes that would make a larger one are halved, so that
-/// evaluators in f64 stay quick.
+/// Elements of the largest value of a step, or as many as two dimensions of a shape span; sizes that would
+/// make a larger one are halved, so that evaluators in f64 stay quick.
 const LARGEST_VALUE: usize = 64 * 96;
 
 /// Sizes are not halved below this one.
@@ -42,19 +45,20 @@ const SMALLEST: usize = 4;
 /// the lower ones. A shape's place in the list is the seed of its values: append.
 #[rustfmt::skip]
 pub(super) const SHAPES: &[Shape] = &[
-    Shape { name: "no tokens", sizes: EVEN, small: 4, lengths: &[0], heads: 2, groups: 2, initial: true, ends: false },
-    Shape { name: "one token", sizes: EVEN, small: 4, lengths: &[1], heads: 2, groups: 2, initial: true, ends: false },
-    Shape { name: "chunk less one", sizes: EVEN, small: 4, lengths: &[63], heads: 2, groups: 2, initial: false, ends: false },
-    Shape { name: "one chunk", sizes: EVEN, small: 4, lengths: &[64], heads: 2, groups: 2, initial: false, ends: false },
-    Shape { name: "chunk and one", sizes: EVEN, small: 4, lengths: &[65], heads: 2, groups: 2, initial: true, ends: false },
-    Shape { name: "long prime", sizes: WIDE, small: 4, lengths: &[509], heads: 1, groups: 1, initial: false, ends: false },
-    Shape { name: "odd sizes", sizes: ODD, small: 3, lengths: &[100], heads: 2, groups: 2, initial: true, ends: false },
-    Shape { name: "groups", sizes: WIDE, small: 4, lengths: &[70], heads: 4, groups: 2, initial: false, ends: false },
-    Shape { name: "sequences", sizes: ODD, small: 3, lengths: &[7, 0, 64, 1, 90], heads: 2, groups: 1, initial: true, ends: false },
-    Shape { name: "ends of ranges", sizes: ODD, small: 3, lengths: &[90, 40, 40], heads: 1, groups: 1, initial: true, ends: true },
-    Shape { name: "empty sequences", sizes: ODD, small: 3, lengths: &[0, 0, 0], heads: 2, groups: 1, initial: true, ends: false },
-    Shape { name: "long even", sizes: EVEN, small: 4, lengths: &[7, 260, 64], heads: 2, groups: 1, initial: true, ends: false },
-    Shape { name: "even ends", sizes: EVEN, small: 4, lengths: &[90, 40, 40], heads: 1, groups: 1, initial: true, ends: true },
+    Shape { name: "no tokens", sizes: EVEN, small: 4, lengths: &[0], heads: 2, groups: 2, initial: true, ends: false, device: false },
+    Shape { name: "one token", sizes: EVEN, small: 4, lengths: &[1], heads: 2, groups: 2, initial: true, ends: false, device: false },
+    Shape { name: "chunk less one", sizes: EVEN, small: 4, lengths: &[63], heads: 2, groups: 2, initial: false, ends: false, device: false },
+    Shape { name: "one chunk", sizes: EVEN, small: 4, lengths: &[64], heads: 2, groups: 2, initial: false, ends: false, device: false },
+    Shape { name: "chunk and one", sizes: EVEN, small: 4, lengths: &[65], heads: 2, groups: 2, initial: true, ends: false, device: false },
+    Shape { name: "long prime", sizes: WIDE, small: 4, lengths: &[509], heads: 1, groups: 1, initial: false, ends: false, device: false },
+    Shape { name: "odd sizes", sizes: ODD, small: 3, lengths: &[100], heads: 2, groups: 2, initial: true, ends: false, device: false },
+    Shape { name: "groups", sizes: WIDE, small: 4, lengths: &[70], heads: 4, groups: 2, initial: false, ends: false, device: false },
+    Shape { name: "sequences", sizes: ODD, small: 3, lengths: &[7, 0, 64, 1, 90], heads: 2, groups: 1, initial: true, ends: false, device: false },
+    Shape { name: "ends of ranges", sizes: ODD, small: 3, lengths: &[90, 40, 40], heads: 1, groups: 1, initial: true, ends: true, device: false },
+    Shape { name: "empty sequences", sizes: ODD, small: 3, lengths: &[0, 0, 0], heads: 2, groups: 1, initial: true, ends: false, device: false },
+    Shape { name: "long even", sizes: EVEN, small: 4, lengths: &[7, 260, 64], heads: 2, groups: 1, initial: true, ends: false, device: false },
+    Shape { name: "even ends", sizes: EVEN, small: 4, lengths: &[90, 40, 40], heads: 1, groups: 1, initial: true, ends: true, device: false },
+    Shape { name: "full heads", sizes: FULL, small: 4, lengths: &[130, 40], heads: 1, groups: 1, initial: true, ends: false, device: true },
 ];
 
 impl Shape {
@@ -88,7 +92,7 @@ impl Shape {
             sizes.chosen.push(size);
         }
         sizes.even_out();
-        sizes.shrink(&small);
+        sizes.shrink(&small, LARGEST_VALUE.max(self.sizes.iter().product()));
         sizes.extents()
     }
 }
@@ -134,9 +138,9 @@ impl Sizes<'_> {
         }
     }
 
-    /// Halves sizes until no value of a step is too large, each time the one that helps most.
-    fn shrink(&mut self, small: &BTreeSet<DimId>) {
-        while self.largest() > LARGEST_VALUE {
+    /// Halves sizes until no value of a step has more elements than `most`, each time the one that helps most.
+    fn shrink(&mut self, small: &BTreeSet<DimId>, most: usize) {
+        while self.largest() > most {
             let mut best: Option<(usize, usize)> = None;
             for d in 0..self.chosen.len() {
                 let size = self.chosen[d];

@@ -25,8 +25,8 @@ pub(super) struct Subject {
     pub(super) name: String,
     /// Element type whose tolerance applies.
     pub(super) dtype: Dtype,
-    /// Whether it must compute the same bits again.
-    pub(super) repeats: bool,
+    /// Whether it runs on a GPU, and must compute the same bits again.
+    pub(super) device: bool,
     /// Whether also for a part of the problem alone: other stages of a program are run by the kernels that a
     /// launcher chooses for the shape.
     pub(super) alone: bool,
@@ -81,7 +81,7 @@ pub(super) fn subjects(
         for (name, run) in on_device(recurrence, &build)?.each {
             let (name, dtype) = (format!("device {name}"), build.operand());
             let alone = staged.stages.len() == 1;
-            subjects.ready.push(Subject { name, dtype, repeats: true, alone, run });
+            subjects.ready.push(Subject { name, dtype, device: true, alone, run });
         }
     }
     Ok(subjects)
@@ -89,13 +89,7 @@ pub(super) fn subjects(
 
 impl Subjects {
     fn add(&mut self, name: &str, dtype: Dtype, run: Run) {
-        self.ready.push(Subject {
-            name: name.to_owned(),
-            dtype,
-            repeats: false,
-            alone: false,
-            run,
-        });
+        self.ready.push(Subject { name: name.to_owned(), dtype, device: false, alone: false, run });
     }
 }
 
