@@ -185,9 +185,10 @@ pub fn on_device(recurrence: &Recurrence, build: &Build<'_>) -> Result<OnDevice,
         Box::new(move |problem, arrays| program.run(problem, arrays, variant.as_deref()))
     };
     let stages = &program.manifest().stages;
-    let label = |stage: &StageInfo, variant: &Variant| match stages.len() {
-        1 => variant.schedule.clone(),
-        _ => format!("{} {}", stage.name, variant.schedule),
+    let label = |stage: &StageInfo, variant: &Variant| {
+        let of_stage = variant.entry.strip_prefix(&stage.name);
+        let kind = of_stage.map_or(&*variant.entry, |kind| kind.trim_start_matches('_'));
+        if stages.len() == 1 { kind.to_owned() } else { format!("{} {kind}", stage.name) }
     };
     let variants = stages.iter().flat_map(|s| s.variants.iter().map(move |v| (label(s, v), v)));
     let segments = stages.iter().any(|stage| stage.segments.is_some());

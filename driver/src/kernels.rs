@@ -89,6 +89,8 @@ pub struct StageKernels {
     pub segments: Option<OnSegments>,
     /// Token by token, on a GPU.
     pub step: Checked,
+    /// The same for few sequences and heads, and how many at most.
+    pub fine: Option<(Checked, usize)>,
     /// Token by token on a CPU, with every array in f32.
     pub cpu: Checked,
 }
@@ -153,12 +155,17 @@ impl StageKernels {
         self.scan.is_some() || self.elements.is_some()
     }
 
-    /// The kernels for GPUs on whole sequences; a launcher takes the first that is meant for the problem's
-    /// length.
+    /// The kernels for GPUs on whole sequences; a launcher takes the first that is meant for the problem.
     pub fn gpu(&self) -> impl Iterator<Item = &Checked> {
         let scan = self.scan.as_ref().map(|scan| &scan.kernel);
         let elements = self.elements.as_ref().map(|elements| &elements.kernel);
-        [&self.step].into_iter().chain(scan).chain(elements)
+        let fine = self.fine.as_ref().map(|(kernel, _)| kernel);
+        fine.into_iter().chain([&self.step]).chain(scan).chain(elements)
+    }
+
+    /// The most sequences times heads for which a kernel is meant; none: any number.
+    pub fn max_instances(&self, kernel: &Checked) -> Option<usize> {
+        self.fine.as_ref().filter(|(fine, _)| fine.name == kernel.name).map(|(_, most)| *most)
     }
 
     /// The kernels that only segments need.
@@ -231,12 +238,15 @@ pub fn plan(
         let made = || {
             let (elements, refused) = chosen(element_scan(stage, build)?);
             let fallback = fallback.or(refused);
-            let step = match scan.is_some() || elements.is_some() {
+            let beside = scan.is_some() || elements.is_some();
+            let step = match beside {
                 true => schedule::step_or_loop(&stage.recurrence, build, true)?,
                 false => schedule::loop_ahead(&stage.recurrence, build)?,
             };
+            let finer = || schedule::fine_step(&stage.recurrence, build, &step);
+            let fine = beside.then(finer).flatten();
             let cpu = step_loop(&stage.recurrence, build, Dtype::F32)?;
-            Ok(StageKernels { term, scan, fallback, elements, segments, step, cpu })
+            Ok(StageKernels { term, scan, fallback, elements, segments, step, fine, cpu })
         };
         kernels.push(made().map_err(|e: Diagnostic| vec![e])?);
     }

@@ -45,14 +45,18 @@ pub fn package(
     for (stage, kernels) in staged.stages.iter().zip(kernels) {
         let mut variants = Vec::new();
         for kernel in kernels.gpu() {
-            let most = kernels.max_tokens(kernel);
-            variants.extend(variant(kernel, most, target, ptxas, &mut files, seen)?);
+            let made = variant(kernel, target, ptxas, &mut files, seen)?;
+            variants.extend(made.map(|made| Variant {
+                max_tokens: kernels.max_tokens(kernel),
+                max_instances: kernels.max_instances(kernel),
+                ..made
+            }));
         }
         let mut segments = None;
         if let Some(cut) = &kernels.segments {
             let mut joining = Vec::new();
             for kernel in kernels.joining() {
-                joining.extend(variant(kernel, None, target, ptxas, &mut files, seen)?);
+                joining.extend(variant(kernel, target, ptxas, &mut files, seen)?);
             }
             segments = segmented(cut, joining, &variants);
         }
@@ -178,11 +182,10 @@ fn kept(stage: &Stage, state: &str) -> Option<String> {
     stage.links[place].to.clone()
 }
 
-/// PTX and machine code of one kernel, and how to launch it.
+/// PTX and machine code of one kernel, and how to launch it; for problems of all sizes.
 #[cfg(feature = "nvptx")]
 fn variant(
     kernel: &Checked,
-    max_tokens: Option<usize>,
     target: &Target,
     ptxas: Option<&Path>,
     files: &mut Files,
@@ -205,7 +208,7 @@ fn variant(
     }
     let file = |extension: &str| format!("{}.{extension}", kernel.name);
     let prepare = kernel.prepare.as_deref();
-    let prepare = prepare.map(|before| variant(before, None, target, ptxas, files, seen));
+    let prepare = prepare.map(|before| variant(before, target, ptxas, files, seen));
     let variant = Variant {
         entry: kernel.name.clone(),
         schedule: kernel.schedule.name().to_owned(),
@@ -214,7 +217,8 @@ fn variant(
         cubin: assembled.as_ref().map(|_| file("cubin")),
         chunk: kernel.chunk,
         order: kernel.order,
-        max_tokens,
+        max_tokens: None,
+        max_instances: None,
         threads: kernel.threads(),
         shared_bytes: nvptx::shared_bytes(kernel),
         grid_y: kernel.parts,
@@ -232,7 +236,6 @@ fn variant(
 #[cfg(not(feature = "nvptx"))]
 fn variant(
     _: &Checked,
-    _: Option<usize>,
     _: &Target,
     _: Option<&Path>,
     _: &mut Files,

@@ -173,6 +173,9 @@ pub struct Variant {
     pub order: Order,
     /// Largest number of tokens of a sequence for which the variant is meant; none: any.
     pub max_tokens: Option<usize>,
+    /// Largest number of sequences times heads for which the variant is meant; none: any.
+    #[serde(default)]
+    pub max_instances: Option<usize>,
     /// Threads of a block.
     pub threads: usize,
     /// Bytes of dynamic shared memory.
@@ -185,7 +188,8 @@ pub struct Variant {
     pub chunks_apart: bool,
     /// Parameters of the entry point in order. Each is a pointer; a token param is followed by its
     /// token stride and its head stride (i64, in elements). After all params come the pointer to
-    /// `cu_seqlens` (i64, sequences + 1 entries), `heads` (i32) and `groups` (i32).
+    /// `cu_seqlens` (i64, sequences + 1 entries; for `chunk` 1 it may be null, and then every sequence has
+    /// one token), `heads` (i32) and `groups` (i32).
     pub params: Vec<ParamInfo>,
     /// Registers a thread, as reported by ptxas.
     pub registers: Option<usize>,

@@ -15,8 +15,8 @@ pub(crate) struct Buffers {
     arrays: BTreeMap<Place, CudaSlice<u8>>,
     /// Where each made array's elements and extents are described.
     made: BTreeMap<Place, (ParamInfo, Problem)>,
-    /// What each stage runs over, and its token offsets.
-    problems: Vec<(Problem, CudaSlice<i64>)>,
+    /// What each stage runs over, its token offsets, and whether every sequence has one token.
+    problems: Vec<(Problem, CudaSlice<i64>, bool)>,
 }
 
 impl Buffers {
@@ -49,10 +49,11 @@ impl Buffers {
                     buffers.made.insert(place.clone(), (param.clone(), seen.clone()));
                 }
             }
+            let single = seen.cu_seqlens.iter().enumerate().all(|(i, start)| i == *start);
             let offsets: Vec<i64> = seen.cu_seqlens.iter().map(|n| *n as i64).collect();
             let offsets =
                 device.stream.clone_htod(&offsets).map_err(|e| failed("upload offsets", e))?;
-            buffers.problems.push((seen, offsets));
+            buffers.problems.push((seen, offsets, single));
         }
         // Copies are queued: the host's arrays must live until they are done.
         device.stream.synchronize().map_err(|e| failed("upload the inputs", e))?;
@@ -83,9 +84,11 @@ impl Buffers {
 
     /// Queues one launch of each stage, and of what runs before it.
     pub(crate) fn launch(&self, device: &Device, stages: &[Launch<'_>]) -> Result<(), DriverError> {
-        stages.iter().zip(&self.problems).try_for_each(|(stage, (problem, offsets))| {
+        stages.iter().zip(&self.problems).try_for_each(|(stage, (problem, offsets, single))| {
             let mut launches = stage.loaded.launches();
-            launches.try_for_each(|l| self.launch_kernel(device, l, problem, offsets))
+            // Kernels that take token by token know where one token a sequence is.
+            let offsets = |l: &Loaded| (!(*single && l.variant.chunk == 1)).then_some(offsets);
+            launches.try_for_each(|l| self.launch_kernel(device, l, problem, offsets(l)))
         })
     }
 
@@ -94,7 +97,7 @@ impl Buffers {
         device: &Device,
         stage: &Loaded,
         problem: &Problem,
-        offsets: &CudaSlice<i64>,
+        offsets: Option<&CudaSlice<i64>>,
     ) -> Result<(), DriverError> {
         let instances = problem.sequences() * problem.heads;
         if instances == 0 {
@@ -115,7 +118,11 @@ impl Buffers {
                 launch.arg(stride);
             }
         }
-        launch.arg(offsets).arg(&heads).arg(&groups);
+        match offsets {
+            Some(offsets) => launch.arg(offsets),
+            None => launch.arg(&null),
+        };
+        launch.arg(&heads).arg(&groups);
         let config = LaunchConfig {
             grid_dim: (narrow(instances), narrow(stage.variant.grid_y), narrow(grid_z)),
             block_dim: (narrow(stage.variant.threads), 1, 1),

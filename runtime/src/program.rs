@@ -190,12 +190,13 @@ impl Program {
         name: Option<&str>,
     ) -> Result<Vec<Launch<'_>>, Diagnostic> {
         let named =
-            |l: &&Loaded| name.is_some_and(|n| l.variant.entry == n || l.variant.schedule == n);
+            |l: &Loaded| name.is_some_and(|n| l.variant.entry == n || l.variant.schedule == n);
         let processors = self.device.processors()?;
         let mut found = name.is_none();
         let mut chosen = Vec::with_capacity(self.stages.len());
         for stage in &self.stages {
-            let wanted = stage.variants.iter().find(named);
+            let fitting = stage.variants.iter().find(|l| named(l) && l.allows(problem));
+            let wanted = fitting.or_else(|| stage.variants.iter().find(|l| named(l)));
             let cut =
                 stage.segments.as_ref().filter(|_| wanted.is_none()).and_then(|(cut, all)| {
                     match name == Some(SEGMENTS) {
@@ -293,8 +294,13 @@ fn bound(manifest: &Manifest, stage: &StageInfo, param: &ParamInfo) -> (ParamInf
     (param, place)
 }
 
-/// Whether a variant is meant for sequences as long as the longest of a problem.
+/// Whether a variant is meant for sequences as long as the longest of a problem, and for so many of
+/// them.
 fn allows(variant: &Variant, problem: &Problem) -> bool {
+    let instances = problem.sequences() * problem.heads;
+    if variant.max_instances.is_some_and(|most| instances > most) {
+        return false;
+    }
     let longest = problem.cu_seqlens.windows(2).map(|w| w[1].saturating_sub(w[0])).max();
     variant.max_tokens.is_none_or(|most| longest.unwrap_or(0) <= most)
 }
@@ -384,5 +390,7 @@ mod tests {
         assert!(allows(&variant, &problem(vec![0, 4, 8])));
         assert!(!allows(&variant, &problem(vec![0, 4, 9])));
         assert!(allows(&variant, &problem(vec![0])));
+        let few = Variant { max_instances: Some(2), ..variant };
+        assert!(allows(&few, &problem(vec![0, 1, 2])) && !allows(&few, &problem(vec![0, 1, 2, 3])));
     }
 }

@@ -258,6 +258,25 @@ impl<'c> Builder<'c> {
         self.value("llvm.extractelement", &[vector, self.i32(i as i64)], of, &[])
     }
 
+    /// One value, or a vector of several.
+    pub(super) fn together(&self, values: &[Val<'c>]) -> Val<'c> {
+        if let [one] = values { *one } else { self.vector(values) }
+    }
+
+    /// So many neighbouring values of type `of`, at once.
+    pub(super) fn load_together(
+        &self,
+        pointer: Val<'c>,
+        count: usize,
+        of: Type<'c>,
+    ) -> Vec<Val<'c>> {
+        if count == 1 {
+            return vec![self.load(pointer, of)];
+        }
+        let all = self.load(pointer, self.vector_type(count, of));
+        (0..count).map(|i| self.element(all, i, of)).collect()
+    }
+
     /// Calls an LLVM intrinsic.
     pub(super) fn intrinsic(&self, name: &str, operands: &[Val<'c>], result: Type<'c>) -> Val<'c> {
         let segments = format!("array<i32: {}, 0>", operands.len());

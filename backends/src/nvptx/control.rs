@@ -21,7 +21,8 @@ impl<'c> Emitter<'c, '_> {
         let size = b.i32(self.kernel.chunk as i64);
         let last = b.i32(self.kernel.chunk as i64 - 1);
         let chunks = b.like("llvm.udiv", &[b.add(self.tokens, last), size]);
-        self.begin_chunk(zero);
+        self.begin_chunk(zero, false);
+        self.settle_slots(false);
         self.statements(&role.setup);
         let carried: Vec<(TileId, Vec<Val<'c>>)> =
             self.kernel.carried.iter().map(|t| (*t, self.registers(*t))).collect();
@@ -41,7 +42,9 @@ impl<'c> Emitter<'c, '_> {
             if let Some(registers) = role.registers {
                 self.renew_thread(registers);
             }
-            self.begin_chunk(chunk);
+            self.begin_chunk(chunk, true);
+            // The iteration before may have left sums that some warp has not read.
+            self.settle_slots(false);
             self.statements(&role.body);
             self.kernel.carried.iter().flat_map(|t| self.registers(*t)).collect()
         });
@@ -49,8 +52,9 @@ impl<'c> Emitter<'c, '_> {
         self.hold_all(before);
         self.set_thread(thread);
         take(&end);
+        self.settle_slots(false);
         let before_end = b.add(chunks, b.i32(-1));
-        self.begin_chunk(b.like("llvm.intr.smax", &[before_end, zero]));
+        self.begin_chunk(b.like("llvm.intr.smax", &[before_end, zero]), false);
         self.statements(&role.finish);
     }
 
@@ -112,8 +116,14 @@ impl<'c> Emitter<'c, '_> {
 
     fn sync(&self, sync: Sync) {
         match sync {
-            Sync::Cta => self.b.effect("nvvm.barrier0", &[], &[]),
-            Sync::Role => self.role_barrier(),
+            Sync::Cta => {
+                self.b.effect("nvvm.barrier0", &[], &[]);
+                self.settle_slots(true);
+            }
+            Sync::Role => {
+                self.role_barrier();
+                self.settle_slots(true);
+            }
             Sync::Arrive(barrier) => self.arrive(barrier),
             Sync::Wait(barrier) => self.wait(barrier, self.phase(barrier, 0)),
             Sync::Free { barrier, ahead } => {

@@ -62,7 +62,7 @@ impl<'c> Emitter<'c, '_> {
     /// The one row of a column tile `[1, V]` with the same value in every row of a fragment.
     pub(super) fn broadcast_row(&self, values: Vec<Val<'c>>) -> Vec<Val<'c>> {
         match self.kernel.layout {
-            Layout::Lanes => values,
+            Layout::Lanes(_) => values,
             Layout::Fragments => {
                 let b = &self.b;
                 let source = b.and(self.thread().lane, b.i32(28));
@@ -123,7 +123,7 @@ impl<'c> Emitter<'c, '_> {
                     b.index_below(e.row, place.padded_rows),
                     b.index_below(e.col, place.padded_cols),
                 );
-                b.when_some(fits, || {
+                b.when_some(b.both(self.writes(self.kernel.tile(src.tile)), fits), || {
                     let value = self.or_zero(self.inside(tile, e.row, e.col), value);
                     self.write(dst.tile, e.row, e.col, value);
                 });

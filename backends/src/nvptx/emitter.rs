@@ -30,6 +30,8 @@ pub(super) struct Emitter<'c, 'k> {
     pub(super) begun: RefCell<VecDeque<(TileId, Vec<Val<'c>>)>>,
     /// The warp that takes the next piece of work of which there are few.
     turn: Cell<usize>,
+    /// Of the two places for sums that warps join: the next one, and which may still be read.
+    slots: Cell<(usize, [bool; 2])>,
 }
 
 /// A parameter at run time.
@@ -65,6 +67,8 @@ pub(super) struct Now<'c> {
     pub(super) chunk: Val<'c>,
     /// Its tokens that exist (i32).
     pub(super) live: Val<'c>,
+    /// Whether it is known that all of its tokens exist.
+    pub(super) whole: bool,
 }
 
 /// What the prologue of the entry point computed.
@@ -94,11 +98,12 @@ impl<'c, 'k> Emitter<'c, 'k> {
             arguments: prologue.arguments,
             tokens: prologue.tokens,
             thread: Cell::new(prologue.thread),
-            now: Cell::new(Now { chunk: zero, live: zero }),
+            now: Cell::new(Now { chunk: zero, live: zero, whole: false }),
             registers: RefCell::default(),
             running: RefCell::default(),
             begun: RefCell::default(),
             turn: Cell::new(0),
+            slots: Cell::new((0, [true; 2])),
         }
     }
 
@@ -169,9 +174,11 @@ impl<'c, 'k> Emitter<'c, 'k> {
         self.now.get()
     }
 
-    /// Makes `chunk` the chunk in work.
-    pub(super) fn begin_chunk(&self, chunk: Val<'c>) {
-        self.now.set(Now { chunk, live: self.live_in(chunk) });
+    /// Makes `chunk` the chunk in work; `some` tells that it has a token.
+    pub(super) fn begin_chunk(&self, chunk: Val<'c>, some: bool) {
+        let whole = some && self.kernel.chunk == 1;
+        let live = if whole { self.b.i32(1) } else { self.live_in(chunk) };
+        self.now.set(Now { chunk, live, whole });
     }
 
     /// Tokens of a chunk that exist: `clamp(tokens - chunk * size, 0, size)`.
@@ -243,6 +250,28 @@ impl<'c, 'k> Emitter<'c, 'k> {
     /// Replaces the registers of a column tile.
     pub(super) fn hold(&self, tile: TileId, values: Vec<Val<'c>>) {
         self.registers.borrow_mut().insert(tile, values);
+    }
+
+    /// The next place for sums that warps join, after a barrier if it may still be read.
+    pub(super) fn take_slot(&self) -> usize {
+        let (next, read) = self.slots.get();
+        if read[next] {
+            self.role_barrier();
+        }
+        next
+    }
+
+    /// Notes that the warps have met and now read a place for sums.
+    pub(super) fn leave_slot(&self, slot: usize) {
+        let mut read = [false; 2];
+        read[slot] = true;
+        self.slots.set((1 - slot, read));
+    }
+
+    /// Notes what is known of the places for sums: that warps have met, or nothing.
+    pub(super) fn settle_slots(&self, met: bool) {
+        let (next, _) = self.slots.get();
+        self.slots.set((next, [!met; 2]));
     }
 
     /// Deals `count` pieces of work to the threads of the role.

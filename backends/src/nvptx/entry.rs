@@ -3,7 +3,7 @@
 use super::builder::Builder;
 use super::emitter::{Argument, Emitter, Prologue, Thread};
 use super::table::{Table, symbol, tables};
-use super::types::Val;
+use super::types::{Compare, Val};
 use melior::Context;
 use melior::ir::attribute::{StringAttribute, TypeAttribute};
 use melior::ir::operation::OperationBuilder;
@@ -179,15 +179,51 @@ fn prologue<'c>(b: &Builder<'c>, kernel: &Kernel, values: &[Val<'c>]) -> Prologu
     let [offsets, heads, groups] = values[values.len() - 3..] else {
         unreachable!("three parameters of every entry point")
     };
-    let instance = special("ctaid.x");
-    let sequence = b.like("llvm.udiv", &[instance, heads]);
-    let head = b.like("llvm.urem", &[instance, heads]);
-    let group = b.like("llvm.udiv", &[head, b.like("llvm.udiv", &[heads, groups])]);
+    // Blocks start in the order of x first. Parts of one instance come one after another, so that rows
+    // of memory that they share are open at the same time.
+    let (instance, part) = match kernel.parts {
+        1 => (special("ctaid.x"), b.i32(0)),
+        parts => {
+            let parts = b.i32(parts as i64);
+            let before = b.mul(special("ctaid.y"), special("nctaid.x"));
+            let block = b.add(before, special("ctaid.x"));
+            (b.like("llvm.udiv", &[block, parts]), b.like("llvm.urem", &[block, parts]))
+        }
+    };
+    // Where one token is all there is, what comes before it counts.
+    let short = kernel.chunk == 1;
+    let choose = |condition, then: &dyn Fn() -> Vec<Val<'c>>, otherwise: &[Val<'c>]| {
+        if short { b.choose(condition, then, otherwise) } else { then() }
+    };
+    // Divisions take long: one sequence needs none, nor do heads that share nothing.
+    let several = b.compare(Compare::Le, heads, instance);
+    let divide =
+        || vec![b.like("llvm.udiv", &[instance, heads]), b.like("llvm.urem", &[instance, heads])];
+    let divided = choose(several, &divide, &[b.i32(0), instance]);
+    let (sequence, head) = (divided[0], divided[1]);
+    let shared = b.compare(Compare::Ne, heads, groups);
+    let of_head = || {
+        let heads_of_group = b.like("llvm.udiv", &[heads, groups]);
+        vec![b.like("llvm.udiv", &[head, heads_of_group])]
+    };
+    let group = choose(shared, &of_head, &[head])[0];
     let wide = |x| b.convert("llvm.zext", x, b.types.i64);
-    let at = b.advance(offsets, b.mul(wide(sequence), b.i64(8)));
-    let first = b.load(at, b.types.i64);
-    let end = b.load(b.advance_by(at, 8), b.types.i64);
-    let tokens = b.convert("llvm.trunc", b.like("llvm.sub", &[end, first]), b.types.i32);
+    // Without offsets every sequence has one token, and nothing has to be read before it; launchers leave
+    // them out for kernels of one token a chunk only.
+    let given = b.is_given(offsets);
+    let ends = || {
+        let at = b.advance(offsets, b.mul(wide(sequence), b.i64(8)));
+        let first = b.load(at, b.types.i64);
+        let end = b.load(b.advance_by(at, 8), b.types.i64);
+        let tokens = b.convert("llvm.trunc", b.like("llvm.sub", &[end, first]), b.types.i32);
+        vec![first, tokens]
+    };
+    let ends = choose(given, &ends, &[wide(sequence), b.i32(1)]);
+    let (first, tokens) = (ends[0], ends[1]);
+    // A thread waits for all of its loads that count on one of a few scoreboards. Where states are loaded
+    // beside the first token, they must not stand between the offsets and the token's address: so their
+    // own address waits for the offsets, by way of a sign that is never set.
+    let nothing = b.like("llvm.lshr", &[tokens, b.i32(31)]);
     let mut arguments = Vec::new();
     let mut next = values;
     for param in &kernel.params {
@@ -201,6 +237,10 @@ fn prologue<'c>(b: &Builder<'c>, kernel: &Kernel, values: &[Val<'c>]) -> Prologu
                 (skipped, Some(next[1]))
             }
             ParamKind::ModelIn => (b.mul(row, inner), None),
+            // Not by way of sequence and head, which take divisions; of those a scan has the results anyway.
+            ParamKind::StateIn | ParamKind::StateOut if short => {
+                (b.add(b.mul(wide(instance), inner), wide(nothing)), None)
+            }
             ParamKind::StateIn | ParamKind::StateOut => {
                 let outer = b.mul(wide(sequence), wide(heads));
                 (b.mul(b.add(outer, wide(head)), inner), None)
@@ -216,7 +256,7 @@ fn prologue<'c>(b: &Builder<'c>, kernel: &Kernel, values: &[Val<'c>]) -> Prologu
         b.types.shared,
         &[("global_name", b.attribute(&format!("@{SHARED}")))],
     );
-    Prologue { shared, part: special("ctaid.y"), arguments, tokens, thread }
+    Prologue { shared, part, arguments, tokens, thread }
 }
 
 /// The work of all roles, each on its own warps.
@@ -229,8 +269,8 @@ fn body<'c>(emitter: &Emitter<'c, '_>, whole: Thread<'c>) {
     let mut first = 0;
     for (number, role) in emitter.kernel.roles.iter().enumerate() {
         let past = b.i32((first + role.warps) as i64);
-        let from = b.compare(super::types::Compare::Le, b.i32(first as i64), whole.warp);
-        let to = b.compare(super::types::Compare::Lt, whole.warp, past);
+        let from = b.compare(Compare::Le, b.i32(first as i64), whole.warp);
+        let to = b.compare(Compare::Lt, whole.warp, past);
         b.when(b.and(from, to), || {
             emitter.enter(number, role, first, whole);
             if let Some(registers) = role.registers {

@@ -2,10 +2,11 @@
 
 use super::emitter::Emitter;
 use super::index::Index;
+use super::load::columns;
 use super::types::Val;
 use melior::ir::ValueLike;
 use sluice_ir::dtype::Dtype;
-use sluice_ir::kernel::{Layout, Tile, TileId};
+use sluice_ir::kernel::{Lanes, Layout, Param, Rows, Tile, TileId};
 
 /// Coordinates of an element in its tile.
 #[derive(Clone, Copy)]
@@ -23,7 +24,7 @@ impl<'c> Emitter<'c, '_> {
     /// The elements that a lane holds, in the order of its values.
     ///
     /// Fragments: for each 8 rows `c0 c1 c2 c3` of a transposed `m16n8` accumulator. Lanes: row by
-    /// row, for each 32 columns one.
+    /// row, piece by piece.
     pub(super) fn elements(&self, tile: &Tile) -> Vec<Element<'c>> {
         match self.kernel.layout {
             Layout::Fragments => {
@@ -40,35 +41,68 @@ impl<'c> Emitter<'c, '_> {
                     .map(|(group, e)| at(group, e))
                     .collect()
             }
-            Layout::Lanes => {
-                let run = self.run(tile);
-                let first = if tile.rows == 1 {
-                    Index::constant(0)
-                } else {
-                    self.b.index_mul(self.warp(), run)
+            Layout::Lanes(lanes) => {
+                let b = &self.b;
+                let (group, place) = b.index_split(self.lane(), lanes.across);
+                let group = b.index_add(b.index_mul(self.warp(), lanes.groups()), group);
+                let run = lanes.run(tile.rows, self.thread().warps);
+                let row = match tile.rows {
+                    1 => Index::constant(0),
+                    _ => b.index_mul(group, run),
                 };
-                let lane = self.lane();
-                let groups = tile.cols.div_ceil(32);
-                (0..run * groups)
-                    .map(|i| Element {
-                        row: first.plus(i / groups),
-                        col: lane.plus(32 * (i % groups)),
-                    })
-                    .collect()
+                let col = b.index_mul(place, lanes.width);
+                let of_row = lanes.of_row(tile.cols);
+                let at = |i: usize| {
+                    let (piece, e) = (i % of_row / lanes.width, i % lanes.width);
+                    let col = col.plus(piece * lanes.width * lanes.across + e);
+                    Element { row: row.plus(i / of_row), col }
+                };
+                (0..run * of_row).map(at).collect()
             }
         }
     }
 
-    /// Rows of a column tile that one warp has, with `Layout::Lanes`.
-    pub(super) fn run(&self, tile: &Tile) -> usize {
-        tile.rows.div_ceil(self.thread().warps)
+    /// The kernel's way to share columns out to lanes.
+    ///
+    /// # Panics
+    /// If columns are fragments.
+    pub(super) fn lanes(&self) -> Lanes {
+        match self.kernel.layout {
+            Layout::Lanes(lanes) => lanes,
+            Layout::Fragments => unreachable!("asked for where columns are spread over lanes"),
+        }
+    }
+
+    /// Whether this thread is to write what all groups of lanes hold; none: it is the only one.
+    pub(super) fn writes(&self, tile: &Tile) -> Option<Val<'c>> {
+        match self.kernel.layout {
+            Layout::Lanes(lanes) if tile.rows == 1 => {
+                let b = &self.b;
+                let me = Index::below(self.thread().index, self.threads());
+                b.index_below(me, lanes.across)
+            }
+            _ => None,
+        }
+    }
+
+    /// Neighbouring values of a lane that lie side by side in a param, too, and can be moved at once;
+    /// the tile's column `first` is the param's first.
+    pub(super) fn together(&self, tile: &Tile, param: &Param, first: usize) -> usize {
+        let Layout::Lanes(Lanes { width, .. }) = self.kernel.layout else { return 1 };
+        let whole = [first, columns(param, tile, first), param.cols];
+        let plain = !param.transposed && tile.stands_for == Rows::Same;
+        let aligned = param.align.is_multiple_of(width * param.dtype.bytes());
+        let fits = plain && aligned && whole.iter().all(|n| n.is_multiple_of(width));
+        if fits { width } else { 1 }
     }
 
     /// Number of values that a lane holds of a column tile.
     fn count(&self, tile: &Tile) -> usize {
         match self.kernel.layout {
             Layout::Fragments => 4 * tile.rows.div_ceil(8),
-            Layout::Lanes => self.run(tile) * tile.cols.div_ceil(32),
+            Layout::Lanes(lanes) => {
+                lanes.run(tile.rows, self.thread().warps) * lanes.of_row(tile.cols)
+            }
         }
     }
 

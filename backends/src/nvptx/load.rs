@@ -28,7 +28,15 @@ impl<'c> Emitter<'c, '_> {
         let param = self.kernel.param(load.param);
         let to_registers = matches!(self.kernel.tile(load.dst).place, Place::Columns);
         let pointer = self.arguments[load.param.0].pointer;
-        let given = (param.kind == ParamKind::StateIn).then(|| self.is_given(pointer));
+        let known = self.now().whole && load.ahead == 0;
+        let given = match param.kind {
+            ParamKind::StateIn => Some(self.b.is_given(pointer)),
+            // Of a chunk of one token nobody reads a token that does not exist.
+            ParamKind::TokenIn if self.kernel.chunk == 1 && !known => {
+                Some(self.is_live(Index::constant(0), 1, self.live_in(self.chunk_of(&load))))
+            }
+            _ => None,
+        };
         match (to_registers, given) {
             (true, None) => self.hold(load.dst, self.load_columns(&load)),
             (true, Some(given)) => {
@@ -38,13 +46,6 @@ impl<'c> Emitter<'c, '_> {
             }
             (false, given) => b.when_some(given, || self.load_shared(&load)),
         }
-    }
-
-    /// Whether a pointer is not null.
-    pub(super) fn is_given(&self, pointer: Val<'c>) -> Val<'c> {
-        let b = &self.b;
-        let address = b.convert("llvm.ptrtoint", pointer, b.types.i64);
-        b.compare(Compare::Ne, address, b.i64(0))
     }
 
     /// Number of the chunk that a load fetches.
@@ -64,7 +65,10 @@ impl<'c> Emitter<'c, '_> {
         let b = &self.b;
         let (param, tile) = (self.kernel.param(load.param), self.kernel.tile(load.dst));
         let live = match param.kind {
-            ParamKind::TokenIn => Some(self.is_live(row, param.rows, self.live_in(chunk))),
+            // One token is loaded only if it exists.
+            ParamKind::TokenIn if self.kernel.chunk > 1 => {
+                Some(self.is_live(row, param.rows, self.live_in(chunk)))
+            }
             _ => None,
         };
         let whole = self.whole_column(param, col.minus(load.col), tile.cols);
@@ -77,20 +81,27 @@ impl<'c> Emitter<'c, '_> {
         .fold(live, |all, one| b.both(all, one))
     }
 
-    /// The element of the param for `(row, col)` of the tile as f32, 0 if it does not exist.
-    fn fetch(&self, load: &Load, chunk: Val<'c>, row: Index<'c>, col: Index<'c>) -> Val<'c> {
+    /// Neighbouring elements of the param from `(row, col)` of the tile on, as f32; 0 if they do not exist.
+    fn fetch(
+        &self,
+        load: &Load,
+        chunk: Val<'c>,
+        (row, col): (Index<'c>, Index<'c>),
+        count: usize,
+    ) -> Vec<Val<'c>> {
         let b = &self.b;
         let (param, tile) = (self.kernel.param(load.param), self.kernel.tile(load.dst));
-        let get = || {
+        let get = || -> Vec<Val<'c>> {
             let row = self.row_of_param(tile, row);
             let at = self.global(load.param, chunk, row, col.minus(load.col), tile.cols);
-            self.widen(b.load(at, b.float_type(param.dtype)))
+            let values = b.load_together(at, count, b.float_type(param.dtype));
+            values.into_iter().map(|value| self.widen(value)).collect()
         };
         let in_range =
             b.both(self.exists(load, chunk, row, col), b.index_positive(col.minus(load.col)));
         match in_range {
             None => get(),
-            Some(condition) => b.choose(condition, || vec![get()], &[b.f32(0.0)])[0],
+            Some(condition) => b.choose(condition, get, &vec![b.f32(0.0); count]),
         }
     }
 
@@ -101,21 +112,18 @@ impl<'c> Emitter<'c, '_> {
         let chunk = self.chunk_of(load);
         let end = load.col + columns(param, tile, load.col);
         let whole = load.col == 0 && end == tile.cols;
-        let before = self.values(load.dst);
-        let values: Vec<Val<'c>> = self
-            .elements(tile)
-            .iter()
-            .zip(before)
-            .map(|(e, old)| {
-                let new = self.fetch(load, chunk, e.row, e.col);
-                if whole {
-                    return new;
-                }
+        let elements = self.elements(tile);
+        let count = self.together(tile, param, load.col);
+        let pieces = elements.chunks(count);
+        let mut values: Vec<Val<'c>> =
+            pieces.flat_map(|e| self.fetch(load, chunk, (e[0].row, e[0].col), count)).collect();
+        if !whole {
+            for ((new, e), old) in values.iter_mut().zip(&elements).zip(self.values(load.dst)) {
                 let touched =
                     b.both(b.index_positive(e.col.minus(load.col)), b.index_below(e.col, end));
-                touched.map_or(new, |touched| b.select(touched, new, old))
-            })
-            .collect();
+                *new = touched.map_or(*new, |touched| b.select(touched, *new, old));
+            }
+        }
         self.rounded_registers(tile, &values)
     }
 
@@ -144,7 +152,7 @@ impl<'c> Emitter<'c, '_> {
         self.spread(place.padded_rows * cols, |i| {
             let (row, col) = b.index_split(i, cols);
             let col = col.plus(load.col);
-            let value = self.narrow(self.fetch(load, chunk, row, col), tile.dtype);
+            let value = self.narrow(self.fetch(load, chunk, (row, col), 1)[0], tile.dtype);
             b.store(value, self.address_in(load.dst, chunk, row, col));
         });
     }
@@ -250,6 +258,12 @@ impl<'c> Emitter<'c, '_> {
 }
 
 impl<'c> Builder<'c> {
+    /// Whether a pointer is not null.
+    pub(super) fn is_given(&self, pointer: Val<'c>) -> Val<'c> {
+        let address = self.convert("llvm.ptrtoint", pointer, self.types.i64);
+        self.compare(Compare::Ne, address, self.i64(0))
+    }
+
     /// Copies `size` of `bytes` (4, 8 or 16) bytes asynchronously and fills the rest with 0.
     fn copy_async(&self, to: Val<'c>, from: Val<'c>, bytes: usize, size: Val<'c>) {
         // Only 16-byte pieces can bypass the first cache.

@@ -4,24 +4,29 @@ use super::emitter::Emitter;
 use super::index::Index;
 use super::pointwise::At;
 use super::types::Val;
-use sluice_ir::kernel::{Kernel, Layout, Mma, Operand, Place, Start, Stmt, Unit};
+use sluice_ir::kernel::{Kernel, Layout, Mma, Operand, Place, Role, Start, Stmt, Unit};
 
 /// Bytes of scratch memory that the statements of a kernel need.
 pub(super) fn scratch_bytes(kernel: &Kernel) -> usize {
-    let needs = |role: &sluice_ir::kernel::Role| {
-        let statements = role.setup.iter().chain(&role.body).chain(&role.finish);
-        statements.map(|s| scratch_of(kernel, s, role.warps)).max().unwrap_or(0)
-    };
-    kernel.roles.iter().map(needs).sum()
+    kernel.roles.iter().map(|role| SLOTS * slot_bytes(kernel, role)).sum()
 }
 
-fn scratch_of(kernel: &Kernel, statement: &Stmt, warps: usize) -> usize {
-    match statement {
+/// Places for the sums of a product, used in turn: while some warps still read one, others may write
+/// the next.
+const SLOTS: usize = 2;
+
+/// Bytes of the sums of all warps of a role. They are those of its widest product, so that the next place
+/// of one product is never the last one of another.
+fn slot_bytes(kernel: &Kernel, role: &Role) -> usize {
+    let Layout::Lanes(lanes) = kernel.layout else { return 0 };
+    let statements = role.setup.iter().chain(&role.body).chain(&role.finish);
+    let bytes = statements.filter_map(|statement| match statement {
         Stmt::Mma(m) if joins_warps(kernel, m) => {
-            4 * warps * 32 * kernel.tile(m.dst.tile).cols.div_ceil(32)
+            Some(4 * role.warps * lanes.across * lanes.of_row(kernel.tile(m.dst.tile).cols))
         }
-        _ => 0,
-    }
+        _ => None,
+    });
+    bytes.max().unwrap_or(0)
 }
 
 /// Whether the rows that a product sums over are dealt to several warps.
@@ -29,7 +34,7 @@ fn joins_warps(kernel: &Kernel, m: &Mma) -> bool {
     let in_columns =
         |view: sluice_ir::kernel::View| matches!(kernel.tile(view.tile).place, Place::Columns);
     m.unit == Unit::Scalar
-        && kernel.layout == Layout::Lanes
+        && matches!(kernel.layout, Layout::Lanes(_))
         && in_columns(m.dst)
         && kernel.tile(m.b.view.tile).rows > 1
 }
@@ -121,70 +126,88 @@ impl<'c> Emitter<'c, '_> {
         self.finish_columns(m, sums);
     }
 
-    /// `[1, V] = [1, K] [K, V]`: each warp sums its own rows, then the warps join their sums.
+    /// `[1, V] = [1, K] [K, V]`: each group of lanes sums its own rows, then the groups of a warp and
+    /// the warps join their sums.
     fn sum_down_columns(&self, m: &Mma) {
         let b = &self.b;
         let tile = self.kernel.tile(m.b.view.tile);
-        let groups = tile.cols.div_ceil(32);
-        let mut partial = vec![b.f32(0.0); groups];
+        let (lanes, warps) = (self.lanes(), self.thread().warps);
+        let (width, of_row) = (lanes.width, lanes.of_row(tile.cols));
+        let mut partial = vec![b.f32(0.0); of_row];
         for (i, (e, y)) in self.elements(tile).iter().zip(self.values(m.b.view.tile)).enumerate() {
             let zero = Index::constant(0);
             let (row, col) = if m.a.transposed { (e.row, zero) } else { (zero, e.row) };
             let x = self.read_inside(m.a.view.tile, row, col);
-            partial[i % groups] = b.fma(x, y, partial[i % groups]);
+            partial[i % of_row] = b.fma(x, y, partial[i % of_row]);
         }
-        let warps = self.thread().warps;
-        let scratch = b.advance_by(self.shared, self.scratch() as i64);
-        let slot = |warp: Index<'c>, group: usize| {
-            let lane = b.index_add(b.index_mul(warp, 32 * groups), self.lane());
-            let bytes = b.index_mul(lane.plus(32 * group), 4);
-            let base = b.advance(scratch, bytes.dynamic().expect("the lane is dynamic"));
+        let mut distance = lanes.across;
+        while distance < lanes.across * lanes.groups() {
+            for sum in &mut partial {
+                *sum = b.fadd(*sum, self.value_of_partner(*sum, distance));
+            }
+            distance *= 2;
+        }
+        let slot = self.take_slot();
+        let role = &self.kernel.roles[self.thread().role];
+        let first = self.scratch() + slot * slot_bytes(self.kernel, role);
+        let scratch = b.advance_by(self.shared, first as i64);
+        let (group, place) = b.index_split(self.lane(), lanes.across);
+        let at = |warp: Index<'c>, piece: usize| {
+            let piece = b.index_add(b.index_mul(warp, of_row / width), Index::constant(piece));
+            let lane = b.index_add(b.index_mul(piece, lanes.across), place);
+            let bytes = b.index_mul(lane, 4 * width);
+            let base = bytes.dynamic().map_or(scratch, |bytes| b.advance(scratch, bytes));
             b.advance_by(base, bytes.offset())
         };
-        for (group, sum) in partial.into_iter().enumerate() {
-            b.store(sum, slot(self.warp(), group));
+        b.when_some(b.index_below(group, 1), || {
+            for (piece, sums) in partial.chunks(width).enumerate() {
+                b.store(b.together(sums), at(self.warp(), piece));
+            }
+        });
+        self.role_barrier();
+        let mut sums = self.start_values(m);
+        for warp in 0..warps {
+            for (piece, sums) in sums.chunks_mut(width).enumerate() {
+                let of_warp = b.load_together(at(Index::constant(warp), piece), width, b.types.f32);
+                for (sum, more) in sums.iter_mut().zip(of_warp) {
+                    *sum = b.fadd(*sum, more);
+                }
+            }
         }
-        self.role_barrier();
-        let sums = self
-            .start_values(m)
-            .into_iter()
-            .enumerate()
-            .map(|(group, start)| {
-                (0..warps).fold(start, |sum, warp| {
-                    b.fadd(sum, b.load(slot(Index::constant(warp), group), b.types.f32))
-                })
-            })
-            .collect();
-        // Before anything else goes to the scratch memory.
-        self.role_barrier();
+        self.leave_slot(slot);
         self.finish_columns(m, sums);
     }
 
-    /// `[1, K] = [1, V] [K, V]^T` or `[K, 1] = [K, V] [1, V]^T`: the lanes of a warp join the
+    /// `[1, K] = [1, V] [K, V]^T` or `[K, 1] = [K, V] [1, V]^T`: the lanes of a group join the
     /// products of each of its rows.
     fn sum_along_rows(&self, m: &Mma) {
         let b = &self.b;
         let flat = self.kernel.tile(m.a.view.tile).rows == 1;
         let (matrix, row) = if flat { (m.b, m.a) } else { (m.a, m.b) };
         let tile = self.kernel.tile(matrix.view.tile);
-        let groups = tile.cols.div_ceil(32);
+        let lanes = self.lanes();
+        let count = lanes.of_row(tile.cols);
+        let (_, place) = b.index_split(self.lane(), lanes.across);
         let row = self.values(row.view.tile);
         let values = self.values(matrix.view.tile);
         let elements = self.elements(tile);
-        for (of_row, own) in elements.chunks(groups).zip(values.chunks(groups)) {
+        for (of_row, own) in elements.chunks(count).zip(values.chunks(count)) {
             let product = |(g, x): (usize, &Val<'c>)| {
                 let product = b.fmul(*x, row[g % row.len()]);
                 self.or_zero(b.index_below(of_row[g].col, tile.cols), product)
             };
             let products: Vec<Val<'c>> = own.iter().enumerate().map(product).collect();
             let mut sum = products.into_iter().reduce(|x, y| b.fadd(x, y)).expect("a column");
-            for distance in [16, 8, 4, 2, 1] {
+            let mut distance = lanes.across / 2;
+            while distance > 0 {
                 sum = b.fadd(sum, self.value_of_partner(sum, distance));
+                distance /= 2;
             }
             let at_row = of_row[0].row;
             let zero = Index::constant(0);
             let (r, c) = if flat { (zero, at_row) } else { (at_row, zero) };
-            let mine = b.both(b.index_below(self.lane(), 1), b.index_below(at_row, tile.rows));
+            let mine = b.both(b.index_below(place, 1), b.index_below(at_row, tile.rows));
+            let mine = b.both(mine, self.writes(tile));
             b.when_some(mine, || {
                 let at = At { ..self.at(m.dst, r, c) };
                 let start = match m.start {

@@ -20,7 +20,7 @@ impl<'c> Emitter<'c, '_> {
     pub(super) fn store(&self, store: Store) {
         let param = self.kernel.param(store.param);
         let pointer = self.arguments[store.param.0].pointer;
-        let wanted = (param.kind == ParamKind::StateOut).then(|| self.is_given(pointer));
+        let wanted = (param.kind == ParamKind::StateOut).then(|| self.b.is_given(pointer));
         let tile = self.kernel.tile(store.src);
         self.b.when_some(wanted, || match tile.place {
             Place::Shared(_) => self.store_shared(store, param, tile),
@@ -28,9 +28,13 @@ impl<'c> Emitter<'c, '_> {
                 self.store_pairs(store, param, tile);
             }
             Place::Columns => {
-                for (e, value) in self.elements(tile).iter().zip(self.values(store.src)) {
-                    self.put_element(store, (e.row, e.col), value);
-                }
+                let (elements, values) = (self.elements(tile), self.values(store.src));
+                let count = self.together(tile, param, store.col);
+                self.b.when_some(self.writes(tile), || {
+                    for (e, values) in elements.chunks(count).zip(values.chunks(count)) {
+                        self.put_run(store, (e[0].row, e[0].col), values);
+                    }
+                });
             }
         });
     }
@@ -40,6 +44,7 @@ impl<'c> Emitter<'c, '_> {
         let b = &self.b;
         let (param, tile) = (self.kernel.param(store.param), self.kernel.tile(store.src));
         let live = match param.kind {
+            ParamKind::TokenOut if self.now().whole => None,
             ParamKind::TokenOut => Some(self.is_live(row, param.rows, self.now().live)),
             _ => None,
         };
@@ -60,11 +65,13 @@ impl<'c> Emitter<'c, '_> {
         self.global(store.param, self.now().chunk, row, col.minus(store.col), tile.cols)
     }
 
-    fn put_element(&self, store: Store, (row, col): (Index<'c>, Index<'c>), value: Val<'c>) {
+    /// Stores neighbouring elements at once.
+    fn put_run(&self, store: Store, (row, col): (Index<'c>, Index<'c>), values: &[Val<'c>]) {
         let b = &self.b;
         b.when_some(self.goes(store, row, col), || {
-            let value = self.narrow(value, self.kernel.param(store.param).dtype);
-            b.store(value, self.target_of(store, row, col));
+            let dtype = self.kernel.param(store.param).dtype;
+            let values: Vec<Val<'c>> = values.iter().map(|v| self.narrow(*v, dtype)).collect();
+            b.store(b.together(&values), self.target_of(store, row, col));
         });
     }
 
@@ -120,7 +127,7 @@ impl<'c> Emitter<'c, '_> {
             let (row, piece) = b.index_split(i, runs);
             let col = b.index_mul(piece, run).plus(store.col);
             if run == 1 {
-                return self.put_element(store, (row, col), self.read(store.src, row, col));
+                return self.put_run(store, (row, col), &[self.read(store.src, row, col)]);
             }
             b.when_some(self.goes(store, row, col), || {
                 let of = b.vector_type(run, b.float_type(tile.dtype));

@@ -20,7 +20,7 @@ pub(crate) fn nests() -> Vec<Kernel> {
 /// Points in all numbers of loops, on tiles with rows of padding.
 fn strides() -> Kernel {
     use Dtype::{Bf16, F32};
-    let mut p = Probe::new(Layout::Lanes, 4);
+    let mut p = Probe::new(Layout::Lanes(Lanes::SINGLE), 4);
     let a = p.input(20, 12, F32);
     let half = p.input(20, 12, Bf16);
     let sum = add(mul(x(0), x(1)), Expr::Index(1));
@@ -49,7 +49,7 @@ fn strides() -> Kernel {
 /// Sums and maxima, long and short, for many points and for one.
 fn reductions() -> Kernel {
     use Dtype::{Bf16, F32};
-    let mut p = Probe::new(Layout::Lanes, 4);
+    let mut p = Probe::new(Layout::Lanes(Lanes::SINGLE), 4);
     let matrix = p.input(64, 48, F32);
     let row = p.input(1, 48, Bf16);
     for (op, count) in
@@ -71,7 +71,7 @@ fn reductions() -> Kernel {
 /// A table of `count` numbers, and the same in 16 bits beside it if it is short.
 pub(crate) fn table(count: usize) -> Kernel {
     use Dtype::{Bf16, F32};
-    let mut p = Probe::new(Layout::Lanes, 4);
+    let mut p = Probe::new(Layout::Lanes(Lanes::SINGLE), 4);
     let values: std::sync::Arc<[f64]> = (0..count).map(|i| (i % 256) as f64).collect();
     for dtype in if count > 1000 { vec![Bf16] } else { vec![F32, Bf16] } {
         let dst = p.shared(4, count / 4, dtype);

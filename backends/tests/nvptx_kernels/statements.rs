@@ -25,10 +25,17 @@ impl Probe {
     pub(crate) fn input(&mut self, rows: usize, cols: usize, dtype: Dtype) -> TileId {
         let name = format!("in{}", self.params.len());
         let tile = self.tiles.shared(&name, [rows, cols], dtype, 1);
+        self.load(tile, dtype);
+        tile
+    }
+
+    /// Loads a tile from a model input of its own.
+    pub(crate) fn load(&mut self, tile: TileId, dtype: Dtype) {
+        let name = format!("in{}", self.params.len());
         let id = ParamId(self.params.len());
+        let Tile { rows, cols, .. } = self.tiles.tiles[tile.0];
         self.params.push(param(&name, ParamKind::ModelIn, dtype, rows, cols));
         self.setup.push(Stmt::Load { dst: tile, param: id, ahead: 0, col: 0 });
-        tile
     }
 
     /// A column tile copied from a model input.
@@ -82,10 +89,6 @@ use Dtype::{Bf16, F16, F32};
 
 fn fragments() -> Probe {
     Probe::new(Layout::Fragments, 4)
-}
-
-fn lanes() -> Probe {
-    Probe::new(Layout::Lanes, 4)
 }
 
 /// All of them, in a fixed order.
@@ -417,8 +420,17 @@ fn inverses() -> Vec<Kernel> {
 
 fn in_lanes() -> Vec<Kernel> {
     let mut kernels = Vec::new();
-    for (rows, cols) in [(64, 64), (20, 40)] {
-        let mut p = lanes();
+    // A column a lane; pieces with groups of lanes that share a warp, and with lanes that have nothing.
+    let pieces = |across, width| Lanes { width, across };
+    for (rows, cols, lanes) in [
+        (64, 64, Lanes::SINGLE),
+        (20, 40, Lanes::SINGLE),
+        (64, 64, pieces(16, 4)),
+        (20, 40, pieces(16, 4)),
+        (50, 80, pieces(8, 4)),
+        (33, 6, pieces(4, 2)),
+    ] {
+        let mut p = Probe::new(Layout::Lanes(lanes), 4);
         let s = p.column_input(rows, cols, F32);
         let v = p.column_input(1, cols, F32);
         let k = p.input(1, rows, F32);
@@ -442,7 +454,12 @@ fn in_lanes() -> Vec<Kernel> {
         p.then(map(s, mul(x(0), exp(x(1))), vec![arg(s), arg(k_column)]));
         p.then(scalar(one(s), plain(k_column), plain(v), Start::Dst, None));
         p.output(s, F32);
-        kernels.push(p.kernel(&format!("lanes_{rows}_{cols}")));
+        // From memory and back without shared memory between.
+        let moved = p.columns(rows, cols, F32);
+        p.load(moved, F32);
+        p.output(moved, F32);
+        let Lanes { width, across } = lanes;
+        kernels.push(p.kernel(&format!("lanes_{rows}_{cols}_{across}_{width}")));
     }
     kernels
 }

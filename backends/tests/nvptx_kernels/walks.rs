@@ -23,7 +23,7 @@ pub(crate) fn walks() -> Vec<Kernel> {
 
 /// A point a thread.
 fn alone(name: &str, law: Law) -> Kernel {
-    let mut p = Probe::new(Layout::Lanes, 4);
+    let mut p = Probe::new(Layout::Lanes(Lanes::SINGLE), 4);
     let (g, v) = (p.input(TOKENS, 40, Dtype::F32), p.input(TOKENS, 40, Dtype::Bf16));
     let (h, y) = (p.input(1, 40, Dtype::F32), p.shared(TOKENS, 40, Dtype::Bf16));
     p.then(Stmt::Walk(Walk {
@@ -43,7 +43,7 @@ fn alone(name: &str, law: Law) -> Kernel {
 
 /// Sixteen elements of each of 64 points, four lanes a point, and their sum.
 fn lanes() -> Kernel {
-    let mut p = Probe::new(Layout::Lanes, 8);
+    let mut p = Probe::new(Layout::Lanes(Lanes::SINGLE), 8);
     let (g, v) = (p.input(TOKENS, 64, Dtype::F32), p.input(TOKENS, 16, Dtype::Bf16));
     let a = p.input(16, 64, Dtype::F32);
     let (h, y) = (p.input(16, 64, Dtype::F32), p.shared(TOKENS, 64, Dtype::F32));
@@ -65,7 +65,7 @@ fn lanes() -> Kernel {
 
 /// Two states that turn into each other, four segments of 40 points: fewer than threads.
 fn segments() -> Kernel {
-    let mut p = Probe::new(Layout::Lanes, 6);
+    let mut p = Probe::new(Layout::Lanes(Lanes::SINGLE), 6);
     let (c, s) = (p.input(TOKENS, 40, Dtype::F32), p.input(TOKENS, 40, Dtype::Bf16));
     let (re, im) = (p.input(1, 40, Dtype::F32), p.input(1, 40, Dtype::F32));
     let y = p.shared(TOKENS, 40, Dtype::Bf16);

@@ -14,7 +14,8 @@
 //!
 //! **Chunks.** Body statements run once for each chunk `c`. A chunk holds `chunk` tokens; `live` of
 //! them exist (fewer only in the last chunk). `Load` zero-fills what does not exist, `Store` leaves
-//! it alone, `Expr::Live` gives 0 for its rows.
+//! it alone, `Expr::Live` gives 0 for its rows. With one token a chunk nobody reads a token that does not
+//! exist, and `Load` makes nothing of it.
 //!
 //! **Order of tokens.** Chunks count the tokens as the loop visits them: the `i`-th visit is to token
 //! `order.token(i, tokens)` of the sequence. Only `Load` and `Store` of token params see the map;
@@ -26,10 +27,11 @@
 //! element at `(row, column)` the accumulator row is the column and the accumulator column is the
 //! row. Packed to 16 bits, the same registers are the left operand of the next product, so every
 //! product is (columns x shared -> columns) without moving data: `Y^T = X^T M`.
-//! With `Layout::Lanes` lane `l` owns column `l` of each 32 and the rows of a tile are dealt to the
-//! warps in contiguous runs (a one-row tile is replicated over the warps); this is the layout of
-//! the step schedule. A kernel with `parts > 1` cuts the value axis into that many independent
-//! parts, one per block of the grid's y axis; then tiles and column params hold one part.
+//! With `Layout::Lanes` a lane owns pieces of `width` neighbouring columns, `across` lanes lie side by
+//! side, and the rows of a tile are dealt to these groups of lanes, warp by warp, in contiguous runs (a
+//! one-row tile is replicated over the groups); this is the layout of the step schedule. A kernel with
+//! `parts > 1` cuts the value axis into that many independent parts, one a block of the grid; then tiles
+//! and column params hold one part.
 //!
 //! **Shared memory.** A tile in `Place::Shared` has a byte offset and a row pitch chosen by the
 //! scheduler. With `stages > 1` there are that many instances `stage_bytes` apart; chunk `c` uses
@@ -123,8 +125,40 @@ impl Schedule {
 pub enum Layout {
     /// 16 columns a warp, as transposed `mma` accumulators.
     Fragments,
-    /// One column a lane, rows dealt to the warps.
-    Lanes,
+    /// Pieces of rows a lane, rows dealt to groups of lanes.
+    Lanes(Lanes),
+}
+
+/// How lanes share column tiles.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lanes {
+    /// Neighbouring columns of a piece: 1, 2 or 4.
+    pub width: usize,
+    /// Lanes of a group, which lie side by side along a row: a power of two up to a warp.
+    pub across: usize,
+}
+
+impl Lanes {
+    /// Lanes of a warp.
+    const WARP: usize = 32;
+
+    /// A column a lane, a group a warp.
+    pub const SINGLE: Lanes = Lanes { width: 1, across: Self::WARP };
+
+    /// Groups of a warp.
+    pub fn groups(self) -> usize {
+        Self::WARP / self.across
+    }
+
+    /// Rows of a tile that a group has.
+    pub fn run(self, rows: usize, warps: usize) -> usize {
+        rows.div_ceil(warps * self.groups())
+    }
+
+    /// Values of each row that a lane has.
+    pub fn of_row(self, cols: usize) -> usize {
+        cols.div_ceil(self.width * self.across) * self.width
+    }
 }
 
 /// Index of a parameter.
@@ -313,6 +347,15 @@ impl Kernel {
     /// Threads of one block of the grid.
     pub fn threads(&self) -> usize {
         32 * self.roles.iter().map(|r| r.warps).sum::<usize>()
+    }
+}
+
+impl fmt::Display for Layout {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Layout::Fragments => f.write_str("Fragments"),
+            Layout::Lanes(lanes) => write!(f, "Lanes {}x{}", lanes.across, lanes.width),
+        }
     }
 }
 

@@ -13,7 +13,7 @@ impl fmt::Display for Kernel {
         }
         writeln!(
             f,
-            "kernel {} schedule={} chunk={} parts={} shared={} layout={:?}",
+            "kernel {} schedule={} chunk={} parts={} shared={} layout={}",
             self.name, self.schedule, self.chunk, self.parts, self.shared_bytes, self.layout
         )?;
         if self.order != Order::Forward {

@@ -24,7 +24,7 @@ fn kernel(inputs: &[[usize; 2]], result: ([usize; 2], Dtype), statements: Vec<St
         chunk: 1,
         order: Order::Forward,
         params: vec![],
-        layout: Layout::Lanes,
+        layout: Layout::Lanes(Lanes::SINGLE),
         parts: 1,
         tiles: vec![],
         carried: vec![],

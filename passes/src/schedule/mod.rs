@@ -3,6 +3,7 @@
 mod draft;
 mod element_scan;
 mod factors;
+mod lanes;
 mod layout;
 mod misfit;
 mod order;
@@ -23,7 +24,7 @@ pub use token_loop::token_loop;
 
 use sluice_ir::diagnostic::{Code, Diagnostic};
 use sluice_ir::dtype::Dtype;
-use sluice_ir::kernel::{Checked, Kernel, Order};
+use sluice_ir::kernel::{Checked, Kernel, Layout, Order, Schedule};
 use sluice_ir::step::{DimId, InputId, NodeId, Op, Rate, Recurrence, StateId};
 use sluice_ir::target::Target;
 use std::collections::BTreeMap;
@@ -46,6 +47,20 @@ pub fn step_or_loop(
     }
 }
 
+/// The step kernel for so few sequences and heads that blocks with finer parts of the value axis than
+/// those of `coarse` all run at once, and for how many that is; none where parts cannot be finer.
+pub fn fine_step(
+    recurrence: &Recurrence,
+    build: &Build<'_>,
+    coarse: &Kernel,
+) -> Option<(Checked, usize)> {
+    let grain = Some(lanes::Grain::FINE);
+    let variety = step::Variety { schedule: Schedule::Step, grain, stages: 2, suffix: "_fine" };
+    let fine = step::step_as(recurrence, build, variety).ok()?;
+    let instances = build.target.processors / fine.parts;
+    (fine.parts > coarse.parts && instances > 0).then_some((fine, instances))
+}
+
 /// The kernel of sequences of any length on a GPU, with inputs loaded tokens ahead; matrices are in
 /// registers or shared memory as in [`step_or_loop`].
 ///
@@ -53,7 +68,9 @@ pub fn step_or_loop(
 ///
 /// [`Code::TooLarge`] if states and values of one step do not fit the target.
 pub fn loop_ahead(recurrence: &Recurrence, build: &Build<'_>) -> Result<Checked, Diagnostic> {
-    match step::step_ahead(recurrence, build, (true, AHEAD + 1)) {
+    let (schedule, grain) = (Schedule::Loop, Some(lanes::Grain::QUICK));
+    let variety = step::Variety { schedule, grain, stages: AHEAD + 1, suffix: "" };
+    match step::step_as(recurrence, build, variety) {
         Err(refusal) if matches!(refusal.code, Code::Unsupported | Code::TooLarge) => {
             token_loop(recurrence, build, true)
         }
@@ -67,12 +84,10 @@ const REGISTERS: usize = 255;
 
 /// Registers a thread that states in columns take from one token to the next.
 fn carried_registers(kernel: &Kernel) -> usize {
+    let Layout::Lanes(lanes) = kernel.layout else { return 0 };
     let warps = kernel.threads() / 32;
-    let registers = kernel.carried.iter().map(|id| {
-        let tile = kernel.tile(*id);
-        tile.rows.div_ceil(warps) * tile.cols.div_ceil(32)
-    });
-    registers.sum()
+    let tiles = kernel.carried.iter().map(|id| kernel.tile(*id));
+    tiles.map(|tile| lanes.run(tile.rows, warps) * lanes.of_row(tile.cols)).sum()
 }
 
 /// The nodes that outputs and updates need.

@@ -108,9 +108,12 @@ pub(super) fn around(kernel: &Kernel, stmts: Vec<Stmt>, barrier: Sync) -> Vec<St
     }
 }
 
-/// The statements after the loop, behind a barrier if they touch shared memory.
+/// The statements after the loop, behind a barrier unless none touches shared memory and, as with chunks of
+/// one token, no load is under way.
 pub(super) fn after_loop(kernel: &Kernel, stmts: Vec<Stmt>) -> Vec<Stmt> {
-    if stmts.is_empty() {
+    let touched = stmts.iter().flat_map(|s| [s.reads(), s.writes()].concat());
+    let shared = touched.into_iter().any(|tile| kernel.tile(tile).shared().is_some());
+    if stmts.is_empty() || kernel.chunk == 1 && !shared {
         return stmts;
     }
     let barrier = Stmt::Sync(Sync::Cta);

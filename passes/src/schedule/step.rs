@@ -5,10 +5,12 @@
 //! kernel, which reads and writes the state once.
 //!
 //! Matrices and the vectors of the value axis live in columns, everything else in shared memory.
-//! Pointwise nodes are fused into their readers unless they are large and read twice.
+//! Pointwise nodes are fused into their readers unless they are large and read twice. On a GPU the first
+//! token's inputs are loaded beside the states.
 
 use super::Build;
 use super::draft::{Draft, Home, Shape};
+use super::lanes::{Grain, part, spread};
 use super::misfit::{Way, misfit, way};
 use super::params;
 use sluice_ir::diagnostic::{Code, Diagnostic};
@@ -20,27 +22,38 @@ use sluice_ir::pointwise::Binary;
 use sluice_ir::step::{DimId, Init, InputId, NodeId, Op, Rate, Recurrence, Reduction, StateId};
 use std::collections::BTreeMap;
 
-/// Columns of one block of the grid when the value axis is cut.
-const PART: usize = 32;
+/// A variant of the schedule.
+#[derive(Clone, Copy)]
+pub(super) struct Variety {
+    pub(super) schedule: Schedule,
+    /// What blocks of the grid take; none: one processor takes all.
+    pub(super) grain: Option<Grain>,
+    /// Instances of the tiles of token inputs: loads run ahead by all but one.
+    pub(super) stages: usize,
+    /// What is added to the name.
+    pub(super) suffix: &'static str,
+}
 
 /// Lowers a recurrence to its step kernel.
 ///
-/// With `cut`, the value axis is cut into parts of 32 columns where columns are independent; code for
-/// one processor leaves it whole.
+/// With `cut`, the value axis is cut into parts where columns are independent; code for one processor
+/// leaves it whole.
 ///
 /// # Errors
 ///
 /// [`Code::Unsupported`] if not all matrices have the shape of a state, or elements move to other
 /// places; [`super::token_loop`] takes those.
 pub fn step(recurrence: &Recurrence, build: &Build<'_>, cut: bool) -> Result<Checked, Diagnostic> {
-    step_ahead(recurrence, build, (cut, 1))
+    let (grain, stages) = if cut { (Some(Grain::COARSE), 2) } else { (None, 1) };
+    let variety = Variety { schedule: Schedule::Step, grain, stages, suffix: "" };
+    step_as(recurrence, build, variety)
 }
 
-/// The same with so many instances of the tiles of token inputs.
-pub(super) fn step_ahead(
+/// The same in one of its varieties.
+pub(super) fn step_as(
     recurrence: &Recurrence,
     build: &Build<'_>,
-    (cut, stages): (bool, usize),
+    variety: Variety,
 ) -> Result<Checked, Diagnostic> {
     if let Some((node, reason)) = misfit(recurrence) {
         let message = format!("the step schedule has no place for {reason}");
@@ -48,22 +61,21 @@ pub(super) fn step_ahead(
             .at(node.span.clone(), "here")
             .with_help("the token loop takes every shape"));
     }
-    let mut lowering = Lowering::new(recurrence, build);
-    lowering.cut = cut && lowering.columns_are_independent();
-    lowering.stages = stages;
+    let mut lowering = Lowering::new(recurrence, build, variety);
     lowering.run();
-    let rows = recurrence.states.iter().filter_map(|s| s.dims.first());
-    let rows = rows.map(|d| lowering.size(*d)).max().unwrap_or(1);
-    let parts = lowering.parts();
-    let schedule = if stages > 1 { Schedule::Loop } else { Schedule::Step };
+    let matrices = || recurrence.states.iter().filter(|s| s.dims.len() == 2);
+    let tiles: Vec<[usize; 2]> = matrices().map(|s| lowering.tile_size(&s.dims)).collect();
+    let whole: Vec<usize> = matrices().map(|s| lowering.size(s.dims[1])).collect();
+    let spread = spread(&tiles, &whole, variety.grain.unwrap_or(Grain::COARSE));
+    let schedule = variety.schedule;
     let shape = Shape {
-        name: format!("{}_{schedule}", recurrence.name),
+        name: format!("{}_{schedule}{}", recurrence.name, variety.suffix),
         schedule,
         chunk: 1,
         order: build.order(recurrence),
-        layout: Layout::Lanes,
-        parts,
-        warps: (rows / 16).clamp(1, 8),
+        layout: Layout::Lanes(spread.lanes),
+        parts: lowering.parts(),
+        warps: spread.warps,
         budget: build.target.shared_bytes,
     };
     lowering.draft.close(shape)
@@ -73,6 +85,7 @@ struct Lowering<'a> {
     recurrence: &'a Recurrence,
     build: &'a Build<'a>,
     draft: Draft,
+    variety: Variety,
     /// Whether the value axis is cut into parts.
     cut: bool,
     /// How often each node is read.
@@ -80,8 +93,6 @@ struct Lowering<'a> {
     /// Tiles of nodes, where they were made.
     tiles: BTreeMap<(NodeId, bool), TileId>,
     states: Vec<TileId>,
-    /// Instances of the tiles of token inputs: loads run ahead by all but one.
-    stages: usize,
     /// What each token loads.
     loads: Vec<(TileId, ParamId)>,
     /// Tiles of token inputs with several instances.
@@ -93,21 +104,23 @@ const COLUMNS: bool = true;
 const SHARED: bool = false;
 
 impl<'a> Lowering<'a> {
-    fn new(recurrence: &'a Recurrence, build: &'a Build<'a>) -> Self {
+    fn new(recurrence: &'a Recurrence, build: &'a Build<'a>, variety: Variety) -> Self {
         let mut uses = vec![0; recurrence.nodes.len()];
         recurrence.nodes.iter().flat_map(|n| n.op.operands()).for_each(|id| uses[id.0] += 1);
-        Self {
+        let mut lowering = Self {
             recurrence,
             build,
             draft: Draft::default(),
+            variety,
             cut: false,
             uses,
             tiles: BTreeMap::new(),
             states: Vec::new(),
-            stages: 1,
             loads: Vec::new(),
             staged: BTreeMap::new(),
-        }
+        };
+        lowering.cut = variety.grain.is_some() && lowering.columns_are_independent();
+        lowering
     }
 
     fn size(&self, dim: DimId) -> usize {
@@ -142,9 +155,15 @@ impl<'a> Lowering<'a> {
 
     fn parts(&self) -> usize {
         let width = self.recurrence.states.iter().filter_map(|s| s.dims.get(1)).next();
-        match width {
-            Some(dim) if self.cut => self.size(*dim).div_ceil(PART),
-            _ => 1,
+        width.map_or(1, |dim| self.size(*dim).div_ceil(self.columns(*dim)))
+    }
+
+    /// Columns of a block.
+    fn columns(&self, dim: DimId) -> usize {
+        let size = self.size(dim);
+        match self.variety.grain {
+            Some(grain) if self.cut => part(size, grain),
+            _ => size,
         }
     }
 
@@ -162,10 +181,7 @@ impl<'a> Lowering<'a> {
     }
 
     fn tile_size(&self, dims: &[DimId]) -> [usize; 2] {
-        let width = |d: DimId| {
-            let size = self.size(d);
-            if self.cut && self.is_column(d) { size.min(PART) } else { size }
-        };
+        let width = |d: DimId| if self.is_column(d) { self.columns(d) } else { self.size(d) };
         match *self.order(dims) {
             [] => [1, 1],
             [d] => [1, width(d)],
@@ -210,7 +226,7 @@ impl<'a> Lowering<'a> {
         for (index, src) in new.into_iter().enumerate() {
             self.close_state(index, src);
         }
-        self.draft.pipeline(&self.loads, self.stages);
+        self.draft.pipeline(&self.loads, self.variety.stages);
     }
 
     /// Whether the parts of the value axis cut values of these dimensions.
@@ -245,10 +261,10 @@ impl<'a> Lowering<'a> {
             self.draft.setup.extend([Stmt::Commit, Stmt::WaitLoads { pending: 0 }]);
         }
         self.draft.setup.push(Stmt::Load { dst: tile, param, ahead: 0, col: 0 });
-        self.draft.setup.push(Stmt::Commit);
-        self.draft.setup.push(Stmt::WaitLoads { pending: 0 });
         if columns {
             self.draft.carried.push(tile);
+        } else {
+            self.draft.setup.extend([Stmt::Commit, Stmt::WaitLoads { pending: 0 }]);
         }
         self.states.push(tile);
     }
@@ -312,7 +328,7 @@ impl<'a> Lowering<'a> {
 
     fn input(&mut self, InputId(index): InputId, columns: bool) -> TileId {
         let input = &self.recurrence.inputs[index];
-        if input.rate == Rate::Token && self.stages > 1 {
+        if input.rate == Rate::Token && self.variety.stages > 1 {
             return self.staged_input(index, columns);
         }
         let dst = self.new_tile(&input.name, &input.dims, columns);
@@ -335,7 +351,7 @@ impl<'a> Lowering<'a> {
             None => {
                 let dtype = self.recurrence.input_dtype(input, self.build.dtype);
                 let (size, home) =
-                    (self.tile_size(&input.dims), Home::Packed { stages: self.stages });
+                    (self.tile_size(&input.dims), Home::Packed { stages: self.variety.stages });
                 let tile = self.draft.tile(&input.name, size, dtype, home);
                 let param = self.input_param(index);
                 self.loads.push((tile, param));
@@ -361,7 +377,12 @@ impl<'a> Lowering<'a> {
         let pointwise =
             matches!(node.op, Op::Unary(..) | Op::Binary(..) | Op::Select(..) | Op::Outer(..));
         let same = self.order(&node.dims) == self.order(within);
-        if pointwise && same && self.uses[id.0] == 1 {
+        // What all threads work out costs less than a barrier behind those that would, if it is little.
+        let again = match self.variety.grain {
+            Some(grain) => node.dims.is_empty() || grain == Grain::FINE && within.len() == 2,
+            None => false,
+        };
+        if pointwise && (same || again) && self.uses[id.0] == 1 {
             return self.inlined(id, within, args);
         }
         let tile = self.tile(id, self.natural(&node.dims));

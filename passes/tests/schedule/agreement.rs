@@ -81,7 +81,8 @@ fn step_kernels_agree_with_the_definition() {
                     fitting.push(name);
                     let ahead = schedule::loop_ahead(&program.recurrence, &build(&program, target));
                     let ahead = ahead.expect("a smaller step fits");
-                    assert_eq!((ahead.schedule, ahead.layout), (Schedule::Loop, Layout::Lanes));
+                    assert_eq!(ahead.schedule, Schedule::Loop);
+                    assert!(matches!(ahead.layout, Layout::Lanes(_)));
                     assert!(
                         ahead.tiles.iter().any(|t| t.shared().is_none()),
                         "states in registers"
@@ -103,4 +104,29 @@ fn step_kernels_agree_with_the_definition() {
         "normalised",
     ];
     assert_eq!(fitting, expected);
+}
+
+#[test]
+fn finer_steps_agree_with_the_definition_where_the_step_is_cut_coarser() {
+    let target = Target::find("sm_90a").unwrap_or(&TARGETS[0]);
+    let mut finer = 0;
+    for (name, mut program) in programs::all() {
+        let Some(&[_, values]) =
+            program.recurrence.states.first().and_then(|s| s.dims.first_chunk())
+        else {
+            continue;
+        };
+        let values = program.recurrence.dims[values.0].name.clone();
+        // Three parts of 24 columns, the last of which has 22.
+        program.extents.insert(values, 70);
+        let build = build(&program, target);
+        let Ok(coarse) = schedule::step(&program.recurrence, &build, true) else { continue };
+        let Some((fine, most)) = schedule::fine_step(&program.recurrence, &build, &coarse) else {
+            continue;
+        };
+        assert_eq!((fine.parts, most), (3, target.processors / 3), "{name}");
+        assert_means(&fine, &program, &format!("{name}, finer"));
+        finer += 1;
+    }
+    assert!(finer >= 2, "{finer} programs are cut");
 }

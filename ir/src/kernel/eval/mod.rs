@@ -261,12 +261,18 @@ impl<'a> Run<'a> {
             return;
         };
         let mut data = self.tiles[dst.0][slot].clone();
+        // A read of a chunk without tokens shows; in others the tokens that are missing are 0.
+        let missing = if self.kernel.chunk == 1 { f64::NAN } else { 0.0 };
         for row in 0..tile.rows {
             let base = self.base(param, chunk, row);
             for col in 0..Self::columns(param, tile.cols, first_col) {
                 let row_of_param = tile.stands_for.row(row) % param.rows;
                 let at = self.element(param, tile.cols, row_of_param, col);
-                let x = base.zip(at).map_or(0.0, |(base, at)| array.data[base + at]);
+                let x = match (base, at) {
+                    (Some(base), Some(at)) => array.data[base + at],
+                    (None, _) => missing,
+                    (_, None) => 0.0,
+                };
                 let stored = self.rounding == Rounding::Stored;
                 let x = if stored { param.dtype.round(x) } else { x };
                 data[row * tile.cols + first_col + col] = x;

@@ -124,7 +124,7 @@ fn kernel(
         schedule: Schedule::ElementScan,
         chunk,
         order: build.order(&recurrence),
-        layout: kernel::Layout::Lanes,
+        layout: kernel::Layout::Lanes(kernel::Lanes::SINGLE),
         parts: layout.cut.map_or(1, |cut| cut.parts),
         warps: threads.min(MOST_THREADS).div_ceil(32),
         budget,

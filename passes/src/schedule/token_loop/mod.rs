@@ -147,7 +147,7 @@ impl<'a> Program<'a> {
             schedule: Schedule::Loop,
             chunk: 1,
             order: self.build.order(self.unfolded),
-            layout: kernel::Layout::Lanes,
+            layout: kernel::Layout::Lanes(kernel::Lanes::SINGLE),
             parts: self.layout.cut.map_or(1, |cut| cut.parts),
             warps: self.threads.div_ceil(32),
             // One thread has its tiles in ordinary memory.
