@@ -3,6 +3,7 @@
 use super::builder::Builder;
 use super::emitter::Emitter;
 use super::index::Index;
+use super::layout::Element;
 use super::types::{Compare, Val};
 use sluice_ir::kernel::{Order, Param, ParamId, ParamKind, Place, Rows, Swizzle, Tile, TileId};
 
@@ -114,16 +115,20 @@ impl<'c> Emitter<'c, '_> {
         let whole = load.col == 0 && end == tile.cols;
         let elements = self.elements(tile);
         let count = self.together(tile, param, load.col);
-        let pieces = elements.chunks(count);
-        let mut values: Vec<Val<'c>> =
-            pieces.flat_map(|e| self.fetch(load, chunk, (e[0].row, e[0].col), count)).collect();
-        if !whole {
-            for ((new, e), old) in values.iter_mut().zip(&elements).zip(self.values(load.dst)) {
-                let touched =
-                    b.both(b.index_positive(e.col.minus(load.col)), b.index_below(e.col, end));
-                *new = touched.map_or(*new, |touched| b.select(touched, *new, old));
+        let before = self.values(load.dst);
+        let piece = |(e, old): (&[Element<'c>], &[Val<'c>])| -> Vec<Val<'c>> {
+            let new = self.fetch(load, chunk, (e[0].row, e[0].col), count);
+            if whole {
+                return new;
             }
-        }
+            let touched = |e: &Element<'c>| {
+                b.both(b.index_positive(e.col.minus(load.col)), b.index_below(e.col, end))
+            };
+            let select = |((new, e), old)| touched(e).map_or(new, |t| b.select(t, new, old));
+            new.into_iter().zip(e).zip(old.iter().copied()).map(select).collect()
+        };
+        let pieces = elements.chunks(count).zip(before.chunks(count));
+        let values: Vec<Val<'c>> = pieces.flat_map(piece).collect();
         self.rounded_registers(tile, &values)
     }
 

@@ -59,6 +59,7 @@ pub(super) const SHAPES: &[Shape] = &[
     Shape { name: "long even", sizes: EVEN, small: 4, lengths: &[7, 260, 64], heads: 2, groups: 1, initial: true, ends: false, device: false },
     Shape { name: "even ends", sizes: EVEN, small: 4, lengths: &[90, 40, 40], heads: 1, groups: 1, initial: true, ends: true, device: false },
     Shape { name: "full heads", sizes: FULL, small: 4, lengths: &[130, 40], heads: 1, groups: 1, initial: true, ends: false, device: true },
+    Shape { name: "decoding", sizes: WIDE, small: 4, lengths: &[1, 1, 1], heads: 2, groups: 1, initial: true, ends: false, device: false },
 ];
 
 impl Shape {

@@ -227,13 +227,25 @@ impl Program<'_> {
 
     /// The loops over tokens as a GPU would run them, and as code of this machine.
     fn steps(&self, subjects: &mut Subjects) -> Result<(), Diagnostic> {
-        let step = |rounding| {
-            self.with(|_, kernels| Some(evaluated(&Rc::new(kernels.step.clone()), rounding)))
-        };
-        subjects.add("step f64", Dtype::F64, step(Rounding::Exact));
-        if self.options.rounded {
-            let operand = self.build.operand();
-            subjects.add(&format!("step {operand}"), operand, step(Rounding::Stored));
+        type Kind = fn(&StageKernels) -> Option<&Checked>;
+        let kinds: [(&str, Kind); 2] = [
+            ("step", |kernels| Some(&kernels.step)),
+            ("fine step", |kernels| kernels.fine.as_ref().map(|(kernel, _)| kernel)),
+        ];
+        for (name, kernel) in kinds {
+            if self.kernels.iter().all(|kernels| kernel(kernels).is_none()) {
+                continue;
+            }
+            let run = |rounding| {
+                self.with(|_, kernels| {
+                    Some(evaluated(&Rc::new(kernel(kernels)?.clone()), rounding))
+                })
+            };
+            subjects.add(&format!("{name} f64"), Dtype::F64, run(Rounding::Exact));
+            if self.options.rounded {
+                let operand = self.build.operand();
+                subjects.add(&format!("{name} {operand}"), operand, run(Rounding::Stored));
+            }
         }
         if cfg!(feature = "scalar") {
             for &dtype in self.options.native {
