@@ -13,6 +13,21 @@ const MBARRIER_BYTES: usize = 8;
 /// Lanes of a warp: each arrives for itself.
 const LANES: usize = 32;
 
+/// Scores made together: their accumulators take registers.
+const TOGETHER: usize = 2;
+
+/// The operands of a `Score` statement.
+fn as_scores(statement: &Stmt) -> Option<(Scores, Unit)> {
+    let Stmt::Score { dst, p, a, to, from, mask, unit, operand } = *statement else { return None };
+    Some((Scores { dst, p, a, to, from, mask, operand }, unit))
+}
+
+/// Whether two statements are scores whose rows are scaled by the same decays.
+fn same_decays(one: &Stmt, next: &Stmt) -> bool {
+    let decays = |s: &Stmt| as_scores(s).map(|(s, unit)| (s.to, s.from, s.operand, unit));
+    decays(one).is_some() && decays(one) == decays(next)
+}
+
 impl<'c> Emitter<'c, '_> {
     /// Everything that a role does.
     pub(super) fn role(&self, role: &Role) {
@@ -70,8 +85,16 @@ impl<'c> Emitter<'c, '_> {
     }
 
     fn statements(&self, statements: &[Stmt]) {
-        for statement in statements {
-            self.statement(statement);
+        for alike in statements.chunk_by(same_decays) {
+            if let [one] = alike {
+                self.statement(one);
+                continue;
+            }
+            for several in alike.chunks(TOGETHER) {
+                let (scores, units): (Vec<_>, Vec<_>) =
+                    several.iter().filter_map(as_scores).unzip();
+                self.scores(&scores, units[0]);
+            }
         }
     }
 
@@ -99,9 +122,9 @@ impl<'c> Emitter<'c, '_> {
             },
             Stmt::Reduce { op, dst, src, over } => self.reduce(*op, *dst, *src, *over),
             Stmt::Run { dst, src, mask } => self.running_sum(*dst, *src, *mask),
-            Stmt::Score { dst, p, a, to, from, mask, unit, operand } => {
-                let (dst, p, a, to, from) = (*dst, *p, *a, *to, *from);
-                self.score(&Scores { dst, p, a, to, from, mask: *mask, operand: *operand }, *unit);
+            Stmt::Score { .. } => {
+                let (scores, unit) = as_scores(statement).expect("they are scores");
+                self.scores(&[scores], unit);
             }
             Stmt::Mix { dst, w, y, to, from, mask } => self.mix(*dst, [*w, *y, *to, *from], *mask),
             Stmt::Inverse { dst, src, upper, diagonal } => {

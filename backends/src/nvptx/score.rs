@@ -23,16 +23,15 @@ pub(super) struct Scores {
 }
 
 impl<'c> Emitter<'c, '_> {
-    /// A `Score` statement.
-    pub(super) fn score(&self, scores: &Scores, unit: Unit) {
+    /// `Score` statements with the same decays and no barrier between them.
+    pub(super) fn scores(&self, scores: &[Scores], unit: Unit) {
+        let single = |s: &Scores| self.kernel.shape(s.p)[1] == self.kernel.shape(s.to)[1];
         match unit {
-            Unit::Tensor | Unit::Warpgroup => {
-                let single = self.kernel.shape(scores.p)[1] == self.kernel.shape(scores.to)[1];
-                if single { self.score_steps(scores) } else { self.score_blocks(scores) }
-            }
-            Unit::Scalar => self.score_pairs(scores),
+            Unit::Tensor | Unit::Warpgroup if scores.iter().all(single) => self.score_steps(scores),
+            Unit::Tensor | Unit::Warpgroup => scores.iter().for_each(|s| self.score_blocks(s)),
+            Unit::Scalar => scores.iter().for_each(|s| self.score_pairs(s)),
         }
-        self.zero_padding(scores.dst.tile);
+        scores.iter().for_each(|s| self.zero_padding(s.dst.tile));
     }
 
     /// Row of a whole tile.

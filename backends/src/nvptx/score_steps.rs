@@ -22,6 +22,9 @@ const BLOCK: usize = 16;
 /// Writers from which on a pair belongs to the coarse part of a block on the diagonal, in rows apart.
 const COARSE: usize = 4;
 
+/// Blocks of channels that are written out in the loop over them.
+const UNROLLED: usize = 2;
+
 /// The sign of an exponent that is a difference.
 #[derive(Clone, Copy)]
 enum Sign {
@@ -81,11 +84,48 @@ struct Rows<'c> {
     writer: Index<'c>,
 }
 
+/// Scores with the same decays, made together: factors serve all, scaled rows all that read them.
+struct Together<'s> {
+    scores: &'s [Scores],
+    /// The rows that differ: those of readers and those of writers.
+    sides: [Vec<View>; 2],
+}
+
+impl<'s> Together<'s> {
+    fn new(scores: &'s [Scores]) -> Self {
+        let different = |of: fn(&Scores) -> View| {
+            let mut views = Vec::new();
+            for view in scores.iter().map(of) {
+                if !views.contains(&view) {
+                    views.push(view);
+                }
+            }
+            views
+        };
+        Together { scores, sides: [different(|s| s.p), different(|s| s.a)] }
+    }
+
+    /// The rows of a score among those that differ.
+    fn of<'x, T>(&self, s: &Scores, [readers, writers]: &'x [Vec<T>; 2]) -> [&'x T; 2] {
+        let place = |views: &[View], view| views.iter().position(|v| *v == view);
+        let [reader, writer] = [place(&self.sides[0], s.p), place(&self.sides[1], s.a)];
+        let known = "it was listed";
+        [&readers[reader.expect(known)], &writers[writer.expect(known)]]
+    }
+
+    /// The levels of a part that any of the scores has.
+    fn levels(&self, part: Part) -> &'static [Level] {
+        let levels = self.scores.iter().map(|s| part.levels(s.mask));
+        levels.max_by_key(|levels| levels.len()).expect("there is a score")
+    }
+}
+
 impl<'c> Emitter<'c, '_> {
-    /// The scores of single steps on and below the diagonal; 0 above it.
-    pub(super) fn score_steps(&self, s: &Scores) {
+    /// Scores of single steps, all with the same decays, on and below the diagonal; 0 above it.
+    pub(super) fn score_steps(&self, scores: &[Scores]) {
         let b = &self.b;
-        let [blocks, rows, _] = self.kernel.shape(s.dst);
+        let together = &Together::new(scores);
+        let [blocks, rows, _] = self.kernel.shape(scores[0].dst);
         let n = rows / BLOCK;
         // The parts of diagonal blocks take longest and come first.
         let kinds = [n, n, n * (n - 1) / 2];
@@ -96,14 +136,17 @@ impl<'c> Emitter<'c, '_> {
             let number = |first: usize, of: usize| Index::below(b.index(item.minus(first)), of);
             let diagonal = |part: Part, first: usize| {
                 let i = number(first, n);
-                self.diagonal_block(s, part, (at(i), b.index_mul(i, BLOCK)));
+                self.diagonal_blocks(together, part, (at(i), b.index_mul(i, BLOCK)));
                 Vec::new()
             };
             let lower = || {
                 let (i, j) = self.below_diagonal(number(2 * n, kinds[2]), n);
-                let values = self.lower_block(s, &Rows { reader: at(i), writer: at(j) });
-                self.write_scores(s.dst.tile, (at(i), b.index_mul(j, BLOCK)), &values);
-                self.write_scores(s.dst.tile, (at(j), b.index_mul(i, BLOCK)), &[b.f32(0.0); 8]);
+                let values = self.lower_blocks(together, &Rows { reader: at(i), writer: at(j) });
+                for (s, values) in scores.iter().zip(values.chunks(8)) {
+                    let zeros = [b.f32(0.0); 8];
+                    self.write_scores(s.dst.tile, (at(i), b.index_mul(j, BLOCK)), values);
+                    self.write_scores(s.dst.tile, (at(j), b.index_mul(i, BLOCK)), &zeros);
+                }
                 Vec::new()
             };
             let rest = || {
@@ -224,24 +267,45 @@ impl<'c> Emitter<'c, '_> {
         (0..4).map(scaled).collect()
     }
 
-    /// The operands of a block at 16 channels, as they are.
-    fn operands(&self, s: &Scores, rows: &Rows<'c>, k: Index<'c>) -> [Fragment<'c>; 2] {
+    /// The rows that differ at 16 channels of a block, as they are.
+    fn fragments(
+        &self,
+        together: &Together<'_>,
+        rows: &Rows<'c>,
+        k: Index<'c>,
+    ) -> [Vec<Fragment<'c>>; 2] {
+        let operand = together.scores[0].operand;
         let place = (Index::constant(0), 1);
-        let whole = |view: View| View { blocks: 1, ..view };
-        let wide = |view: View, first: Index<'c>| {
-            let is_wide = self.kernel.tile(view.tile).dtype != s.operand;
-            let row = |half: usize| self.b.index_add(first, self.quad()).plus(8 * half);
-            is_wide.then(|| Fragment::Wide(self.lane_values(view.tile, k, row)))
+        let fragment = |view: View, is_reader: bool| {
+            let first = if is_reader { rows.reader } else { rows.writer };
+            if self.kernel.tile(view.tile).dtype != operand {
+                let row = |half: usize| self.b.index_add(first, self.quad()).plus(8 * half);
+                return Fragment::Wide(self.lane_values(view.tile, k, row));
+            }
+            let operand = Operand { view: View { blocks: 1, ..view }, transposed: !is_reader };
+            Fragment::Rounded(match is_reader {
+                true => self.left_fragment(operand, place, (first, k)),
+                false => self.right_fragment(operand, place, (k, first), 4),
+            })
         };
-        let left = || {
-            let p = Operand { view: whole(s.p), transposed: false };
-            Fragment::Rounded(self.left_fragment(p, place, (rows.reader, k)))
-        };
-        let right = || {
-            let a = Operand { view: whole(s.a), transposed: true };
-            Fragment::Rounded(self.right_fragment(a, place, (k, rows.writer), 4))
-        };
-        [wide(s.p, rows.reader).unwrap_or_else(left), wide(s.a, rows.writer).unwrap_or_else(right)]
+        let [readers, writers] = &together.sides;
+        [
+            readers.iter().map(|view| fragment(*view, true)).collect(),
+            writers.iter().map(|view| fragment(*view, false)).collect(),
+        ]
+    }
+
+    /// All readers and all writers times factors.
+    fn all_scaled(
+        &self,
+        dtype: Dtype,
+        [readers, writers]: &[Vec<Fragment<'c>>; 2],
+        [left, right]: [Option<&Lanes<'c>>; 2],
+    ) -> [Vec<Vec<Val<'c>>>; 2] {
+        [
+            readers.iter().map(|rows| self.scaled(dtype, rows, LEFT, left)).collect(),
+            writers.iter().map(|rows| self.scaled(dtype, rows, RIGHT, right)).collect(),
+        ]
     }
 
     /// `sums + left right` of a 16x16 block.
@@ -256,59 +320,98 @@ impl<'c> Emitter<'c, '_> {
         next
     }
 
-    /// The accumulators of a block below the diagonal.
-    fn lower_block(&self, s: &Scores, rows: &Rows<'c>) -> Vec<Val<'c>> {
+    /// The accumulators of a block below the diagonal, for one score after another.
+    fn lower_blocks(&self, together: &Together<'_>, rows: &Rows<'c>) -> Vec<Val<'c>> {
         let b = &self.b;
-        let dtype = s.operand;
-        let channels = self.kernel.shape(s.p)[2];
+        let Scores { to, from, p, operand, .. } = together.scores[0];
+        let channels = self.kernel.shape(p)[2];
         let between = rows.reader.minus(1);
         let own =
             |first: Index<'c>| move |half: usize| b.index_add(first, self.quad()).plus(8 * half);
-        self.fold(channels / BLOCK, 2, vec![b.f32(0.0); 8], |k, sums| {
+        let zeros = vec![b.f32(0.0); 8 * together.scores.len()];
+        self.fold(channels / BLOCK, UNROLLED, zeros, |k, sums| {
             let k = b.index_mul(k, BLOCK);
-            let [left, right] = self.operands(s, rows, k);
-            let middle = self.in_octaves(&self.lane_values(s.from.tile, k, |_| between));
-            let to = self.lane_values(s.to.tile, k, own(rows.reader));
-            let by = self.factors(&middle, &to, Sign::Minus);
-            let left = self.scaled(dtype, &left, LEFT, Some(&by));
-            let from = self.lane_values(s.from.tile, k, own(rows.writer));
-            let by = self.factors(&middle, &from, Sign::Plus);
-            let right = self.scaled(dtype, &right, RIGHT, Some(&by));
-            self.mma_block(dtype, [&left, &right], sums)
+            let fragments = self.fragments(together, rows, k);
+            let middle = self.in_octaves(&self.lane_values(from.tile, k, |_| between));
+            let reached = self.lane_values(to.tile, k, own(rows.reader));
+            let left = self.factors(&middle, &reached, Sign::Minus);
+            let since = self.lane_values(from.tile, k, own(rows.writer));
+            let right = self.factors(&middle, &since, Sign::Plus);
+            let scaled = self.all_scaled(operand, &fragments, [Some(&left), Some(&right)]);
+            let product = |(s, sums): (&Scores, &[Val<'c>])| {
+                let [left, right] = together.of(s, &scaled);
+                self.mma_block(operand, [left, right], sums)
+            };
+            together.scores.iter().zip(sums.chunks(8)).flat_map(product).collect()
         })
     }
 
     /// Computes and writes the scores of some levels of a block on the diagonal.
-    fn diagonal_block(&self, s: &Scores, part: Part, (first, col): (Index<'c>, Index<'c>)) {
+    fn diagonal_blocks(
+        &self,
+        together: &Together<'_>,
+        part: Part,
+        (first, col): (Index<'c>, Index<'c>),
+    ) {
         let b = &self.b;
-        let channels = self.kernel.shape(s.p)[2];
+        let Scores { to, from, p, operand, .. } = together.scores[0];
+        let channels = self.kernel.shape(p)[2];
         let rows = Rows { reader: first, writer: first };
         let own = |half: usize| b.index_add(first, self.quad()).plus(8 * half);
-        let levels = part.levels(s.mask);
-        let zeros = vec![b.f32(0.0); 8 * levels.len()];
-        let sums = self.fold(channels / BLOCK, 2, zeros, |k, sums| {
+        let levels = together.levels(part);
+        let of_level = 8 * together.scores.len();
+        let zeros = vec![b.f32(0.0); of_level * levels.len()];
+        let sums = self.fold(channels / BLOCK, UNROLLED, zeros, |k, sums| {
             let k = b.index_mul(k, BLOCK);
-            let operands = self.operands(s, &rows, k);
+            let fragments = self.fragments(together, &rows, k);
             let octaves = |tile| self.in_octaves(&self.lane_values(tile, k, own));
-            let to = octaves(s.to.tile);
-            let from = if s.to == s.from { to } else { octaves(s.from.tile) };
-            let product = |(level, sums): (&Level, &[Val<'c>])| {
-                let by = self.level_factors(s, *level, (first, k), [&to, &from]);
-                self.level_product(s, *level, (&operands, by.as_ref()), sums)
+            let reached = octaves(to.tile);
+            let since = if to == from { reached } else { octaves(from.tile) };
+            let at_level = |(level, sums): (&Level, &[Val<'c>])| {
+                let by = self.level_factors([to, from], *level, (first, k), [&reached, &since]);
+                // Both operands would be scaled by what is the decay of a row to itself.
+                let right = by.as_ref().filter(|_| *level != Level::Own);
+                let scaled = self.all_scaled(operand, &fragments, [by.as_ref(), right]);
+                let product = |(s, sums): (&Scores, &[Val<'c>])| {
+                    if !part.levels(s.mask).contains(level) {
+                        return sums.to_vec();
+                    }
+                    let [left, right] = together.of(s, &scaled);
+                    self.level_product(operand, *level, [left, right], sums)
+                };
+                let scores = together.scores.iter().zip(sums.chunks(8));
+                scores.flat_map(product).collect::<Vec<_>>()
             };
-            levels.iter().zip(sums.chunks(8)).flat_map(product).collect()
+            levels.iter().zip(sums.chunks(of_level)).flat_map(at_level).collect()
         });
+        for (i, s) in together.scores.iter().enumerate() {
+            let own = sums.chunks(of_level).map(|sums| &sums[8 * i..8 * i + 8]);
+            let own: Vec<(Level, &[Val<'c>])> = levels.iter().copied().zip(own).collect();
+            let own = own.into_iter().filter(|(level, _)| part.levels(s.mask).contains(level));
+            self.write_diagonal(s.dst.tile, part, (first, col), &own.collect::<Vec<_>>());
+        }
+    }
+
+    /// Writes the elements of a block on the diagonal that belong to a part.
+    fn write_diagonal(
+        &self,
+        tile: TileId,
+        part: Part,
+        (first, col): (Index<'c>, Index<'c>),
+        levels: &[(Level, &[Val<'c>])],
+    ) {
+        let b = &self.b;
         let (t, zero) = (b.index(self.quad()), b.f32(0.0));
         let row = b.index_add(first, self.quad());
         let col = b.index_add(col, self.pair());
         for e in 0..8 {
             let ((row_half, col_half), next) = ((e / 2 % 2, e / 4), e % 2);
             let at = (row.plus(8 * row_half), col.plus(8 * col_half + next));
-            let write = |value| self.write(s.dst.tile, at.0, at.1, value);
+            let write = |value| self.write(tile, at.0, at.1, value);
             if row_half != col_half {
-                let halves = levels.iter().position(|level| *level == Level::Half(8));
-                if let Some(level) = halves {
-                    write(if row_half > col_half { sums[8 * level + e] } else { zero });
+                let halves = levels.iter().find(|(level, _)| *level == Level::Half(8));
+                if let Some((_, sums)) = halves {
+                    write(if row_half > col_half { sums[e] } else { zero });
                 }
                 continue;
             }
@@ -317,7 +420,7 @@ impl<'c> Emitter<'c, '_> {
             let above = b.compare(Compare::Lt, t, writer);
             // The fine levels are those of writers less than four rows apart.
             let mut value = zero;
-            for (level, sums) in levels.iter().zip(sums.chunks(8)).rev() {
+            for (level, sums) in levels.iter().rev() {
                 let least = match level {
                     Level::Half(8) => continue,
                     Level::Half(half) => *half,
@@ -338,14 +441,14 @@ impl<'c> Emitter<'c, '_> {
     /// What the rows of a level are scaled by; none if that is 1.
     fn level_factors(
         &self,
-        s: &Scores,
+        [to_view, from_view]: [View; 2],
         level: Level,
         (first, k): (Index<'c>, Index<'c>),
         [to, from]: [&Lanes<'c>; 2],
     ) -> Option<Lanes<'c>> {
         let b = &self.b;
         let quad = b.index(self.quad());
-        let same = s.to == s.from;
+        let same = to_view == from_view;
         let half = match level {
             Level::Own if same => return None,
             Level::Own => {
@@ -353,7 +456,7 @@ impl<'c> Emitter<'c, '_> {
             }
             Level::Half(half) => half,
         };
-        let middle = self.lane_values(s.from.tile, k, |h| {
+        let middle = self.lane_values(from_view.tile, k, |h| {
             if half == 8 {
                 return first.plus(7);
             }
@@ -375,20 +478,15 @@ impl<'c> Emitter<'c, '_> {
     /// `sums` and the product of a level.
     fn level_product(
         &self,
-        s: &Scores,
+        dtype: Dtype,
         level: Level,
-        (operands, by): (&[Fragment<'c>; 2], Option<&Lanes<'c>>),
+        [left, right]: [&[Val<'c>]; 2],
         sums: &[Val<'c>],
     ) -> Vec<Val<'c>> {
-        let dtype = s.operand;
-        let left = self.scaled(dtype, &operands[0], LEFT, by);
-        // Both operands would be scaled by what is the decay of a row to itself.
-        let by = by.filter(|_| level != Level::Own);
-        let right = self.scaled(dtype, &operands[1], RIGHT, by);
         if level != Level::Half(8) {
-            return self.mma_block(dtype, [&left, &right], sums);
+            return self.mma_block(dtype, [left, right], sums);
         }
-        let mut next = self.mma(dtype, &left, &right[..2], &sums[..4]);
+        let mut next = self.mma(dtype, left, &right[..2], &sums[..4]);
         next.extend(&sums[4..]);
         next
     }
