@@ -1,7 +1,8 @@
 //! Which kernels the stages of a program get.
 
+use crate::Observer;
+use crate::staging::{cut, is_of_vectors};
 use crate::summary::class;
-use crate::{Labelled, Observer};
 use sluice_ir::diagnostic::{Code, Diagnostic};
 use sluice_ir::dtype::Dtype;
 use sluice_ir::elements::Elements;
@@ -11,8 +12,7 @@ use sluice_ir::staged::{Form, From, Runs, Stage, Staged};
 use sluice_ir::step::Recurrence;
 use sluice_ir::target::Target;
 use sluice_passes::schedule::{self, Build};
-use sluice_passes::{ChunkOptions, Chunked, stages_apart};
-use std::collections::BTreeSet;
+use sluice_passes::{ChunkOptions, Chunked};
 use std::fmt;
 
 /// Lengths of chunks in use, in tokens, the preferred first.
@@ -198,8 +198,7 @@ impl fmt::Display for Plan {
 
 /// Cuts a program into stages and schedules each.
 ///
-/// Histories of one pass share a kernel if there is a schedule for them together; else each of them gets
-/// its own, and other stages stay as they are. A stage without any runs token by token.
+/// A stage without any schedule for its chunks runs token by token.
 ///
 /// # Errors
 ///
@@ -211,32 +210,23 @@ pub fn plan(
     chunks: &[usize],
     seen: Observer<'_>,
 ) -> Result<Plan, Vec<Diagnostic>> {
-    let mut apart = BTreeSet::new();
-    let mut staged = stages_apart(recurrence, build.extents, &apart)?;
-    let scans = loop {
-        seen("staged", &staged);
-        let scans = scans(&staged, build, chunks, seen)?;
-        let known = apart.len();
-        apart.extend(without_scan(&staged, &scans));
-        if apart.len() == known {
-            break scans;
-        }
-        let next = stages_apart(recurrence, build.extents, &apart)?;
-        if next.stages.len() <= staged.stages.len() {
-            break scans;
-        }
-        staged = next;
-    };
+    let (staged, scans) = cut(recurrence, build, chunks, seen)?;
     let mut kernels = Vec::with_capacity(scans.len());
     for (index, (stage, scan)) in staged.stages.iter().zip(scans).enumerate() {
         let (term, scan) = scan.unzip();
-        let (scan, fallback) = chosen(scan);
+        let (mut scan, fallback) = chosen(scan);
+        let one = |e| vec![e];
+        let (elements, refused) = match &scan {
+            Some(scan) if !is_of_vectors(stage, scan) => (None, None),
+            _ => chosen(element_scan(stage, build).map_err(one)?),
+        };
+        // Products have nothing to gain where a state is a vector.
+        scan = scan.filter(|_| elements.is_none());
         let segments = match &scan {
             Some(scan) => on_segments(&staged, index, scan, build, chunks)?,
             None => None,
         };
         let made = || {
-            let (elements, refused) = chosen(element_scan(stage, build)?);
             let fallback = fallback.or(refused);
             let beside = scan.is_some() || elements.is_some();
             let step = match beside {
@@ -248,7 +238,7 @@ pub fn plan(
             let cpu = step_loop(&stage.recurrence, build, Dtype::F32)?;
             Ok(StageKernels { term, scan, fallback, elements, segments, step, fine, cpu })
         };
-        kernels.push(made().map_err(|e: Diagnostic| vec![e])?);
+        kernels.push(made().map_err(one)?);
     }
     Ok(Plan { staged, kernels })
 }
@@ -299,12 +289,12 @@ fn chosen<T>(found: Option<Result<T, Diagnostic>>) -> (Option<T>, Option<Diagnos
     }
 }
 
-/// The scan of each element of a stage that has no chunks and passes over tokens, or why there is none.
+/// The scan of each element of a stage that passes over tokens, or why there is none.
 fn element_scan(
     stage: &Stage,
     build: &Build<'_>,
 ) -> Result<Option<Result<ElementScan, Diagnostic>>, Diagnostic> {
-    if stage.form == Form::Chunks || stage.runs == Runs::Once {
+    if stage.runs == Runs::Once {
         return Ok(None);
     }
     let scan = sluice_passes::elements(&stage.recurrence).and_then(|form| {
@@ -315,44 +305,6 @@ fn element_scan(
         Err(error) if !matches!(error.code, Code::TooLarge | Code::Unsupported) => Err(error),
         found => Ok(Some(found)),
     }
-}
-
-/// For each stage that has a chunked form its sequence form, and its scan or why there is none.
-type Scans = Vec<Option<(Term, Result<Scan, Diagnostic>)>>;
-
-/// The states of stages whose chunks have no schedule.
-fn without_scan(staged: &Staged, scans: &Scans) -> Vec<String> {
-    let stages = staged.stages.iter().zip(scans);
-    let refused = stages.filter(|(_, scan)| matches!(scan, Some((_, Err(_)))));
-    let states = refused.flat_map(|(stage, _)| &stage.recurrence.states);
-    states.map(|state| state.name.clone()).collect()
-}
-
-fn scans(
-    staged: &Staged,
-    build: &Build<'_>,
-    chunks: &[usize],
-    seen: Observer<'_>,
-) -> Result<Scans, Vec<Diagnostic>> {
-    let several = staged.stages.len() > 1;
-    let scan_of = |stage: &Stage| {
-        if stage.form != Form::Chunks {
-            return Ok(None);
-        }
-        let label = several.then_some(stage.recurrence.name.as_str());
-        let term = sluice_passes::lift(&stage.recurrence, build.extents)?;
-        seen("sequence", &Labelled { label, value: &term });
-        let mixed = staged.mixed(stage);
-        let found = scan(&stage.recurrence, (&term, &mixed), build, chunks, &mut |chunked| {
-            seen("chunked", &Labelled { label, value: &chunked.term });
-        });
-        let found = match found {
-            Ok(scan) => Ok(scan),
-            Err(errors) => Err(refusal(errors)?),
-        };
-        Ok(Some((term, found)))
-    };
-    staged.stages.iter().map(scan_of).collect()
 }
 
 /// The one error that says that there is no schedule, which a token loop does not need.

@@ -24,6 +24,7 @@ pub mod package;
 pub mod program;
 pub mod render;
 pub mod source;
+mod staging;
 pub mod summary;
 pub mod template;
 pub mod tool;
