@@ -73,7 +73,7 @@ mod tests {
         let subject = Subject {
             name: "device".to_owned(),
             dtype: Dtype::F32,
-            repeats: true,
+            device: true,
             alone: false,
             run: Box::new(run),
         };
