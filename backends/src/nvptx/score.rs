@@ -27,8 +27,13 @@ impl<'c> Emitter<'c, '_> {
     pub(super) fn scores(&self, scores: &[Scores], unit: Unit) {
         let single = |s: &Scores| self.kernel.shape(s.p)[1] == self.kernel.shape(s.to)[1];
         match unit {
-            Unit::Tensor | Unit::Warpgroup if scores.iter().all(single) => self.score_steps(scores),
-            Unit::Tensor | Unit::Warpgroup => scores.iter().for_each(|s| self.score_blocks(s)),
+            Unit::Tensor | Unit::Warpgroup => {
+                let (steps, blocks): (Vec<_>, Vec<_>) = scores.iter().copied().partition(single);
+                if !steps.is_empty() {
+                    self.score_steps(&steps);
+                }
+                blocks.iter().for_each(|s| self.score_blocks(s));
+            }
             Unit::Scalar => scores.iter().for_each(|s| self.score_pairs(s)),
         }
         scores.iter().for_each(|s| self.zero_padding(s.dst.tile));
