@@ -15,8 +15,9 @@ pub(crate) type Scans = Vec<Option<(Term, Result<Scan, Diagnostic>)>>;
 
 /// Cuts a program into stages, with the scan of each that has a chunked form.
 ///
-/// Histories of one pass share a stage if there is a schedule for them together, unless roles serve each of
-/// them, but not all; else each of them gets its own, and other stages stay as they are.
+/// Histories of one pass share a stage if there is a schedule for them together, unless that schedule has one
+/// role and some of them alone are served by several; else each of them gets its own, and other stages stay
+/// as they are.
 ///
 /// # Errors
 ///
