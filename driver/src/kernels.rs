@@ -39,6 +39,10 @@ pub const SEGMENT: usize = 64;
 /// Tokens one after another that take as long as the launches that segments need beside their scans.
 pub const JOINING_TOKENS: usize = 512;
 
+/// The same for joining one segment to the next where that is a product of matrices, by tensor cores and in
+/// a loop for any shape.
+pub const MIXING_TOKENS: [usize; 2] = [24, 256];
+
 /// Sequences of at most this many tokens, the shortest chunk, are left to the step schedule.
 const STEP_TOKENS: usize = 16;
 
@@ -264,7 +268,11 @@ fn on_segments(
             Form::Steps { .. } => joint(part, build).map_err(|e| vec![e]),
         };
         match kernel {
-            Ok(kernel) => kernels.push(kernel),
+            Ok(kernel) => {
+                let others: Vec<&Checked> = [&whole.kernel].into_iter().chain(&kernels).collect();
+                let alike = schedule::prepared_alike(kernel, &others).map_err(|e| vec![e])?;
+                kernels.push(alike);
+            }
             Err(errors) => return refusal(errors).map(|_| None),
         }
     }
@@ -276,7 +284,12 @@ fn on_segments(
 fn joint(stage: &Stage, build: &Build<'_>) -> Result<Checked, Diagnostic> {
     match element_scan(stage, build)? {
         Some(Ok(scan)) => Ok(scan.kernel),
-        _ => schedule::loop_ahead(&stage.recurrence, build),
+        _ => match schedule::joint(&stage.recurrence, build) {
+            Err(error) if matches!(error.code, Code::TooLarge | Code::Unsupported) => {
+                schedule::loop_ahead(&stage.recurrence, build)
+            }
+            other => other,
+        },
     }
 }
 

@@ -1,7 +1,7 @@
 //! From kernels to the files of a build.
 
 use crate::files::Files;
-use crate::kernels::{JOINING_TOKENS, OnSegments, Plan, SEGMENT};
+use crate::kernels::{JOINING_TOKENS, MIXING_TOKENS, OnSegments, Plan, SEGMENT};
 use crate::{Observer, Scheduled};
 use sluice_ir::artifact::{
     ArrayInfo, ArrayRole, MANIFEST_VERSION, Manifest, ParamInfo, ParamRole, Per, Segmented,
@@ -10,7 +10,7 @@ use sluice_ir::artifact::{
 use sluice_ir::diagnostic::Diagnostic;
 use sluice_ir::dtype::Dtype;
 use sluice_ir::kernel::{Checked, Schedule};
-use sluice_ir::staged::{Runs, Stage, StateLink};
+use sluice_ir::staged::{Class, Form, Runs, Stage, StateLink};
 use sluice_ir::step::{DimId, Rate, Sharing, State};
 use sluice_ir::target::Target;
 use std::path::Path;
@@ -98,18 +98,51 @@ fn stage_info(stage: &Stage, class: String, variants: Vec<Variant>) -> StageInfo
 fn segmented(cut: &OnSegments, joining: Vec<Variant>, whole: &[Variant]) -> Option<Segmented> {
     let last = cut.kernels.last()?;
     let completion = whole.iter().find(|variant| variant.entry == last.name)?;
-    let variants = joining.into_iter().chain([completion.clone()]);
+    let mut variants: Vec<Variant> = joining.into_iter().chain([completion.clone()]).collect();
+    prepare_once(&mut variants);
     let stages = cut
         .stages
         .iter()
         .zip(variants)
         .map(|(stage, variant)| stage_info(stage, stage.runs.to_string(), vec![variant]));
+    let joining = |(stage, kernel): (&Stage, &Checked)| match (stage.runs, &stage.form) {
+        (Runs::Joints(_), Form::Steps { class: Class::Dense, .. }) => {
+            MIXING_TOKENS[usize::from(kernel.roles.len() == 1)]
+        }
+        _ => 0,
+    };
+    let passes = cut.stages.iter().filter(|stage| matches!(stage.runs, Runs::Segments(_)));
     Some(Segmented {
         multiple: SEGMENT,
         blocks: last.parts,
+        passes: passes.count(),
         overhead: JOINING_TOKENS,
+        joining: cut.stages.iter().zip(&cut.kernels).map(joining).sum(),
         stages: stages.collect(),
     })
+}
+
+/// Leaves of what runs before variants only what makes the most of what others make, too, and that before
+/// the first of them.
+fn prepare_once(variants: &mut [Variant]) {
+    let makes_all = |one: &Variant, other: &Variant| {
+        let mut made = other.prepare.iter().flat_map(|p| &p.params);
+        made.all(|param| param.kind != ParamRole::TokenOut || one.prepares(&param.name))
+    };
+    for first in 0..variants.len() {
+        // Those that are prepared by what `by` has before it.
+        let served = |by: usize| -> Vec<usize> {
+            let prepared = |i: &usize| variants[*i].prepare.is_some();
+            let served = |i: &usize| prepared(i) && makes_all(&variants[by], &variants[*i]);
+            (first..variants.len()).filter(served).collect()
+        };
+        let all = (first..variants.len()).map(|by| (by, served(by)));
+        let able = all.filter(|(_, served)| served.contains(&first));
+        let Some((by, served)) = able.max_by_key(|(_, served)| served.len()) else { continue };
+        let prepare = variants[by].prepare.clone();
+        served.into_iter().for_each(|i| variants[i].prepare = None);
+        variants[first].prepare = prepare;
+    }
 }
 
 /// The arrays of the caller, then those that pass from stage to stage.

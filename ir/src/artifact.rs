@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// Version of the manifest's layout; a launcher refuses others.
-pub const MANIFEST_VERSION: u32 = 3;
+pub const MANIFEST_VERSION: u32 = 4;
 
 /// What a launcher is asked for to run segments wherever a stage has them.
 pub const SEGMENTS: &str = "segments";
@@ -104,17 +104,21 @@ pub struct Segmented {
     pub multiple: usize,
     /// Blocks of the grid that a segment takes for each head.
     pub blocks: usize,
-    /// How many tokens one after another take as long as what joins the segments.
+    /// How often each token of a segment is passed over: for summaries, and for outputs.
+    pub passes: usize,
+    /// How many tokens one after another take as long as the launches of what joins the segments.
     pub overhead: usize,
+    /// How many tokens one after another take as long as joining one segment to the next.
+    pub joining: usize,
     /// What runs, one after another, with segments of `multiple` tokens; a launcher puts the number that
     /// [`Segmented::tokens`] finds in their `runs`.
     pub stages: Vec<StageInfo>,
 }
 
 impl Segmented {
-    /// Tokens of the shortest segments that run on `processors` all at once: the smallest multiple for
-    /// which segments of all sequences, heads and blocks are no more than the processors, but no longer than
-    /// the longest sequence.
+    /// Tokens of the segments that are fastest on so many `processors`: as short as lets segments of all
+    /// sequences, heads and blocks run at once, but longer where joining them would take longer, and never
+    /// longer than the longest sequence.
     pub fn tokens(&self, problem: &Problem, processors: usize) -> usize {
         let blocks = |tokens: usize| {
             let segments = Runs::Segments(tokens).problem(problem).sequences();
@@ -131,14 +135,20 @@ impl Segmented {
                 least = middle + 1;
             }
         }
-        least * self.multiple
+        let lengths = (least..=longest).map(|count| count * self.multiple);
+        lengths.min_by_key(|tokens| self.cost(*tokens, problem)).unwrap_or(self.multiple)
     }
 
-    /// The same, if segments are faster than whole sequences: they pass over their tokens twice, for
-    /// their summaries and for their outputs.
+    /// What segments of so many tokens cost, in tokens one after another.
+    fn cost(&self, tokens: usize, problem: &Problem) -> usize {
+        let joined = problem.longest().div_ceil(tokens);
+        self.passes * tokens + self.overhead + self.joining * joined
+    }
+
+    /// The same, if segments are faster than whole sequences.
     pub fn chosen(&self, problem: &Problem, processors: usize) -> Option<usize> {
         let tokens = self.tokens(problem, processors);
-        (2 * tokens + self.overhead < problem.longest()).then_some(tokens)
+        (self.cost(tokens, problem) < problem.longest()).then_some(tokens)
     }
 }
 
@@ -201,6 +211,15 @@ pub struct Variant {
     pub prepare: Option<Box<Variant>>,
 }
 
+impl Manifest {
+    /// The variants of all stages, those on segments among them.
+    pub fn variants(&self) -> impl Iterator<Item = &Variant> {
+        let cut = self.stages.iter().filter_map(|stage| stage.segments.as_ref());
+        let stages = self.stages.iter().chain(cut.flat_map(|cut| &cut.stages));
+        stages.flat_map(|stage| &stage.variants)
+    }
+}
+
 impl Variant {
     /// Whether what runs before it makes an array.
     pub fn prepares(&self, name: &str) -> bool {
@@ -257,7 +276,8 @@ mod tests {
     use super::*;
 
     fn cut(blocks: usize) -> Segmented {
-        Segmented { multiple: 64, blocks, overhead: 512, stages: vec![] }
+        let stages = vec![];
+        Segmented { multiple: 64, blocks, passes: 2, overhead: 512, joining: 0, stages }
     }
 
     fn problem(cu_seqlens: &[usize], heads: usize) -> Problem {
@@ -281,6 +301,17 @@ mod tests {
         assert_eq!(pieces.tokens(), 3364);
         assert_eq!(Runs::Joints(128).problem(&ragged).cu_seqlens, [0, 1, 1, 26, 27]);
         assert_eq!(cut(1).tokens(&problem(&[0, 0], 1), 132), 64);
+    }
+
+    #[test]
+    fn segments_are_longer_where_they_take_long_to_join() {
+        let slow = Segmented { passes: 3, joining: 16, ..cut(1) };
+        let tokens = |heads| slow.tokens(&problem(&[0, 16384], heads), 132);
+        // 33 segments a head at most: 32 of 512 tokens.
+        assert_eq!(tokens(4), 512);
+        // Of 64, 128, .. tokens 256 are least, the first of two: 3 * 256 and 16 * 64.
+        assert_eq!((tokens(1), slow.cost(256, &problem(&[0, 16384], 1))), (256, 512 + 768 + 1024));
+        assert_eq!(slow.chosen(&problem(&[0, 1024], 4), 132), None);
     }
 
     #[test]

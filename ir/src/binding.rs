@@ -97,7 +97,7 @@ impl Manifest {
             ParamRole::TokenOut => Place::Made(name),
             ParamRole::TokenIn | ParamRole::ModelIn => {
                 let array = self.arrays.iter().find(|a| a.name == name);
-                let prepared = || stage.variants.iter().any(|v| v.prepares(&name));
+                let prepared = || self.variants().any(|v| v.prepares(&name));
                 match array.map(|a| a.role) {
                     Some(ArrayRole::Output | ArrayRole::Between) => Place::Made(name),
                     None if prepared() => Place::Made(name),

@@ -37,6 +37,8 @@ const PRODUCT: f64 = 1e-2;
 const TRIANGULAR: f64 = 50.0;
 /// Share of an operation that is done on accumulators in registers.
 const ON_ACCUMULATORS: f64 = 0.25;
+/// Operations on an element that becomes an operand in shared memory, both halves of it.
+const STORED: f64 = 8.0;
 /// Bytes of an element that passes through memory.
 const BYTES: f64 = 4.0;
 
@@ -262,6 +264,10 @@ impl Model {
         if !p.zero {
             body += product(rows, keys, values);
             depth += 1.0;
+            if l.zero {
+                // Solved early, `c` is no operand that was loaded: it is made, rounded and stored.
+                body += STORED * (c.shape.rows * keys) as f64 / self.target.rates.scalar;
+            }
         }
         if !l.zero {
             // No depth: an early solve makes the same product in the same chunk, on wider operands.

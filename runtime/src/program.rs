@@ -366,7 +366,7 @@ mod tests {
     #[test]
     fn other_manifest_versions_are_refused_before_their_content() {
         let error = parse_manifest(r#"{"manifest_version": 99, "unknown": []}"#);
-        assert_eq!(error, Err("manifest version 99, this launcher reads 3".to_owned()));
+        assert_eq!(error, Err("manifest version 99, this launcher reads 4".to_owned()));
         assert!(parse_manifest("{}").is_err_and(|e| e.contains("version none")));
         assert!(parse_manifest("no json").is_err());
     }

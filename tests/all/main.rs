@@ -13,6 +13,7 @@ mod figures;
 mod generated;
 mod parts;
 mod schedules;
+mod segments;
 mod snapshot;
 mod stages;
 mod state_tracking;
@@ -34,6 +35,7 @@ fn main() -> ExitCode {
     trials.extend(embedding::trials());
     trials.extend(figures::trials());
     trials.extend(schedules::trials());
+    trials.extend(segments::trials());
     trials.extend(stages::trials());
     trials.extend(state_tracking::trials());
     trials.extend(generated::trials());

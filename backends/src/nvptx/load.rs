@@ -169,10 +169,10 @@ impl<'c> Emitter<'c, '_> {
         let param = self.kernel.param(load.param);
         // Where registers are dealt, a loader has those that the addresses take.
         let dealt = self.kernel.roles[self.thread().role].registers.is_some();
-        let one_a_token = param.kind == ParamKind::TokenIn
-            && param.rows == 1
+        let one_a_token = param.rows == 1 && self.kernel.order == Order::Forward;
+        let at_a_distance = param.kind == ParamKind::TokenIn
             && tile.stands_for == Rows::Same
-            && self.kernel.order == Order::Forward;
+            && (one_a_token || self.kernel.chunk == 1);
         let rows = self.threads() / pieces;
         let even = self.threads().is_multiple_of(pieces)
             && rows > 0
@@ -180,7 +180,7 @@ impl<'c> Emitter<'c, '_> {
             && place.padded_rows > rows;
         // The swizzle repeats after eight rows.
         let in_step = place.swizzle == Swizzle::None || rows.is_multiple_of(8);
-        (dealt && one_a_token && even && in_step).then_some(rows)
+        (dealt && at_a_distance && even && in_step).then_some(rows)
     }
 
     /// Copies pieces of `rows` rows at a time: addresses are computed for the first of each thread.
@@ -192,8 +192,13 @@ impl<'c> Emitter<'c, '_> {
         let col = b.index_mul(piece, bytes / tile.dtype.bytes()).plus(load.col);
         let to = self.address_in(load.dst, chunk, row, col);
         let from = self.global(load.param, chunk, row, col.minus(load.col), tile.cols);
-        let stride = self.arguments[load.param.0].token_stride.expect("tokens have a stride");
-        let step = b.mul(stride, b.i64((rows * tile.dtype.bytes()) as i64));
+        let param = self.kernel.param(load.param);
+        let step = b.i64((rows * tile.dtype.bytes()) as i64);
+        let step = match self.arguments[load.param.0].token_stride {
+            Some(stride) if param.rows == 1 => b.mul(stride, step),
+            // The rows of one token.
+            _ => b.i64((rows * param.cols * param.dtype.bytes()) as i64),
+        };
         let mut from = from;
         for first in (0..place.padded_rows).step_by(rows) {
             let to = b.advance_by(to, (first * place.pitch) as i64);

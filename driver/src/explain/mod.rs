@@ -214,9 +214,7 @@ pub fn explain(
 impl Explanation {
     /// Adds what the assembler said of each kernel.
     pub fn assembled(&mut self, manifest: &Manifest) {
-        let cut = manifest.stages.iter().filter_map(|stage| stage.segments.as_ref());
-        let stages = manifest.stages.iter().chain(cut.flat_map(|cut| &cut.stages));
-        for variant in stages.flat_map(|stage| &stage.variants) {
+        for variant in manifest.variants() {
             let figures = self.stages.iter_mut().flat_map(|stage| &mut stage.kernels);
             for figures in figures.filter(|figures| figures.entry == variant.entry) {
                 figures.assembled =

@@ -125,7 +125,7 @@ impl<'a> Program<'a> {
             }
         };
         let fits = |init: Init| match init {
-            Init::Value(_) => true,
+            Init::Value(_) | Init::Identity => true,
             Init::Input(id) => {
                 let input = &self.recurrence.inputs[id.0];
                 input.rate == Rate::Model && input.dims == dims

@@ -361,6 +361,9 @@ impl Place<'_> {
             }
             (_, None) => match leaf.source {
                 Source::Number(x) => Array3::filled(extents, x),
+                Source::Identity => {
+                    Array3::from_fn(extents, |_, r, c| if r == c { 1.0 } else { 0.0 })
+                }
                 _ => panic!("an input has no array"),
             },
         }

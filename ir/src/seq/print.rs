@@ -44,6 +44,7 @@ impl fmt::Display for Leaf {
         match &self.source {
             Source::Caller => {}
             Source::Number(x) => write!(f, " init {x:?}")?,
+            Source::Identity => f.write_str(" init identity")?,
             Source::Input(name) => write!(f, " init %{name}")?,
             Source::Table(values) => {
                 f.write_str(" values")?;
@@ -280,6 +281,7 @@ fn leaf(text: &str) -> Option<Leaf> {
 fn initial(text: &str) -> Option<Source> {
     match text.strip_prefix('%') {
         Some(name) => Some(Source::Input(name.into())),
+        None if text == "identity" => Some(Source::Identity),
         None => text.parse().ok().map(Source::Number),
     }
 }
@@ -321,6 +323,10 @@ state S [5, 6] transposed = (add (add %R %S) (tmm (zero 0 1 6) (mul %table.0 %u)
         let shared = term.to_string().lines().filter(|l| l.starts_with("let ")).count();
         assert_eq!(shared, 1, "{term}");
         assert_eq!(term.roots().len(), 3);
+        let eye = TEXT.replace("init 0.5", "init identity");
+        let eye = Term::parse(&eye).expect("the text is legal");
+        assert_eq!(eye.leaves()["S"].source, Source::Identity);
+        assert!(eye.to_string().contains("init identity"), "{eye}");
         assert!(term.leaves()["S"].transposed && term.leaves()["S"].source == Source::Number(0.5));
     }
 

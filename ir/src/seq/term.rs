@@ -44,6 +44,8 @@ pub enum Source {
     Caller,
     /// Every element is this number.
     Number(f64),
+    /// A state starts from the identity.
+    Identity,
     /// A state starts from the per-model input of this name.
     Input(Arc<str>),
     /// Constants, row by row.

@@ -96,12 +96,25 @@ fn check_state(recurrence: &Recurrence, state: &State) -> Result<(), String> {
     if state.order.grid().is_some_and(|dim| dim.0 >= recurrence.dims.len()) {
         return Err("its order names a dimension that does not exist".to_owned());
     }
-    let Init::Input(InputId(input)) = state.init else { return Ok(()) };
+    let input = match state.init {
+        Init::Value(_) => return Ok(()),
+        Init::Identity if is_square(recurrence, &state.dims) => return Ok(()),
+        Init::Identity => return Err("it starts from an identity, but is not square".to_owned()),
+        Init::Input(InputId(input)) => input,
+    };
     let fits = |input: &Input| input.rate == Rate::Model && input.dims == state.dims;
     match recurrence.inputs.get(input) {
         Some(input) if fits(input) => Ok(()),
         _ => Err("it does not start from a per-model input of its dimensions".to_owned()),
     }
+}
+
+/// Whether a value is a matrix whose dimensions have one size, whatever that is.
+fn is_square(recurrence: &Recurrence, dims: &[DimId]) -> bool {
+    let [a, b] = *dims else { return false };
+    let sized_as = |a: DimId, b: DimId| recurrence.dims[a.0].formula == Some(Formula::Dim(b));
+    let size = |d: DimId| recurrence.dims[d.0].size;
+    sized_as(a, b) || sized_as(b, a) || (size(a).is_some() && size(a) == size(b))
 }
 
 fn check_shape(recurrence: &Recurrence, dims: &[DimId]) -> Result<(), String> {

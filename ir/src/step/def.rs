@@ -174,6 +174,8 @@ pub struct State {
 pub enum Init {
     /// This number in every element.
     Value(f64),
+    /// 1 where both indices are the same, else 0; both dimensions of the state have one size.
+    Identity,
     /// A per-model input of the state's dimensions: a learned initial state.
     Input(InputId),
 }

@@ -209,6 +209,11 @@ impl Evaluator<'_> {
         let mut array = Array::zeros(shape);
         match state.init {
             Init::Value(x) => array.data.fill(x),
+            Init::Identity => {
+                let size = shape[2];
+                let ones = array.data.chunks_exact_mut(size).enumerate();
+                ones.for_each(|(row, columns)| columns[row % size] = 1.0);
+            }
             Init::Input(id) => {
                 let heads = self.problem.heads;
                 let size: usize = shape[2..].iter().product();

@@ -112,6 +112,7 @@ impl Recurrence {
         }
         match state.init {
             Init::Value(x) => text + &format!(" = {x}"),
+            Init::Identity => text + " = identity",
             Init::Input(i) => text + &format!(" = {}", self.inputs[i.0].name),
         }
     }

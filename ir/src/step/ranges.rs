@@ -17,6 +17,7 @@ pub fn ranges(recurrence: &Recurrence, extents: &BTreeMap<String, usize>) -> Vec
     let start = |state: &super::State| {
         let declared = match state.init {
             Init::Value(x) => Interval::point(x),
+            Init::Identity => Interval::new(0.0, 1.0),
             Init::Input(id) => recurrence.inputs[id.0].range,
         };
         // Without a promise the caller may pass in anything.

@@ -172,6 +172,20 @@ fn the_declared_initial_value_is_used() {
 }
 
 #[test]
+fn a_square_state_starts_from_the_identity() {
+    let mut program = scaled_sum();
+    program.dims[1].formula = Some(Formula::Dim(DimId(0)));
+    program.states[0].init = Init::Identity;
+    assert_eq!(check(&program), Ok(()));
+    assert!(program.to_string().contains("state S: [K, V] = identity"), "{program}");
+    let problem = Problem::dense(&[("K", 2)], 2, 0, 1);
+    let shapes: [(&str, &[usize]); 4] =
+        [("q", &[0, 1, 2]), ("k", &[0, 1, 2]), ("v", &[0, 1, 2]), ("g", &[1])];
+    let arrays = shapes.into_iter().map(|(n, s)| (n.to_owned(), Array::zeros(s))).collect();
+    assert_eq!(eval(&program, &problem, &arrays)["S"].data, [1., 0., 0., 1., 1., 0., 0., 1.]);
+}
+
+#[test]
 fn broken_invariants_are_named() {
     let broken = |change: fn(&mut Recurrence)| {
         let mut program = scaled_sum();
@@ -182,6 +196,7 @@ fn broken_invariants_are_named() {
     assert!(broken(|p| p.dims[1].name = "K".to_owned()).contains("dimension `K`"));
     assert!(broken(|p| p.dims[0].size = Some(0)).contains("size 0"));
     assert!(broken(|p| p.outputs[0].name = "k".to_owned()).contains("`k` is declared twice"));
+    assert!(broken(|p| p.states[0].init = Init::Identity).contains("is not square"));
     let empty = |p: &mut Recurrence| {
         (p.nodes, p.updates, p.states, p.outputs) = (vec![], vec![], vec![], vec![]);
     };

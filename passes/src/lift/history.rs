@@ -154,6 +154,7 @@ impl Lifter<'_> {
         let declared = &self.recurrence.states[state.0];
         let (source, sharing) = match declared.init {
             Init::Value(x) => (Source::Number(x), Sharing::Head),
+            Init::Identity => (Source::Identity, Sharing::Head),
             Init::Input(InputId(input)) => {
                 let input = &self.recurrence.inputs[input];
                 (Source::Input(input.name.as_str().into()), input.sharing)

@@ -69,7 +69,7 @@ fn groups(term: &Term) -> BTreeMap<Core, Share> {
 fn start(term: &Term, core: &Core) -> Option<f64> {
     match term.leaf(core.s)?.source {
         Source::Number(start) => Some(start),
-        Source::Caller | Source::Input(_) | Source::Table(_) => None,
+        Source::Caller | Source::Identity | Source::Input(_) | Source::Table(_) => None,
     }
 }
 

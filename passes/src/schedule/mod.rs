@@ -3,6 +3,7 @@
 mod draft;
 mod element_scan;
 mod factors;
+mod joint;
 mod lanes;
 mod layout;
 mod misfit;
@@ -10,6 +11,7 @@ mod order;
 mod params;
 mod place;
 mod prepare;
+mod prepared_alike;
 mod recompute;
 mod roles;
 mod scan;
@@ -18,6 +20,8 @@ mod token_loop;
 mod warpgroup;
 
 pub use element_scan::element_scan;
+pub use joint::joint;
+pub use prepared_alike::prepared_alike;
 pub use scan::{fused_scan, longest_chunk};
 pub use step::step;
 pub use token_loop::token_loop;
@@ -25,7 +29,7 @@ pub use token_loop::token_loop;
 use sluice_ir::diagnostic::{Code, Diagnostic};
 use sluice_ir::dtype::Dtype;
 use sluice_ir::kernel::{Checked, Kernel, Layout, Order, Schedule};
-use sluice_ir::step::{DimId, InputId, NodeId, Op, Rate, Recurrence, StateId};
+use sluice_ir::step::{DimId, Init, InputId, NodeId, Op, Rate, Recurrence, StateId};
 use sluice_ir::target::Target;
 use std::collections::BTreeMap;
 
@@ -88,6 +92,17 @@ fn carried_registers(kernel: &Kernel) -> usize {
     let warps = kernel.threads() / 32;
     let tiles = kernel.carried.iter().map(|id| kernel.tile(*id));
     tiles.map(|tile| lanes.run(tile.rows, warps) * lanes.of_row(tile.cols)).sum()
+}
+
+/// Refuses states that start from an identity, of which only scans of chunks have the whole.
+fn without_identity(recurrence: &Recurrence) -> Result<(), Diagnostic> {
+    match recurrence.states.iter().find(|state| state.init == Init::Identity) {
+        None => Ok(()),
+        Some(state) => {
+            let message = format!("`{}` starts from the identity in no such loop", state.name);
+            Err(Diagnostic::new(Code::Unsupported, message))
+        }
+    }
 }
 
 /// The nodes that outputs and updates need.

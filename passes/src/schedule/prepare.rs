@@ -105,7 +105,7 @@ fn one_instance(tile: &Tile) -> Tile {
 }
 
 /// The parameter through which a tile passes, with so many rows a token.
-fn passing(name: String, tile: &Tile, rows: usize) -> Param {
+pub(super) fn passing(name: String, tile: &Tile, rows: usize) -> Param {
     let row_bytes = tile.cols * tile.dtype.bytes();
     Param {
         name,

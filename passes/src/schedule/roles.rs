@@ -36,8 +36,8 @@ const APART_REGISTERS: [usize; 2] = [40, 88];
 /// The same where the loader makes something, too.
 const SHARED_REGISTERS: [usize; 2] = [64, 64];
 
-/// The most values of columns that leave the maker enough registers.
-const MOST_LIVE: usize = 168;
+/// The most values of columns that leave the maker enough registers, and the most beside a loader alone.
+const MOST_LIVE: [usize; 2] = [168, 200];
 
 /// The most registers that a role can have, and the unit in which they are dealt.
 const MOST_REGISTERS: usize = 240;
@@ -100,7 +100,8 @@ pub(super) fn split(
 ) -> Result<Option<Checked>, Diagnostic> {
     let keeper_warps = shape.warps;
     let plain = stages > 1 && target.warpgroups && draft.opening.is_empty();
-    let long = shape.chunk >= SHORTEST;
+    // A chunk of one token that has roles at all has a matrix a token.
+    let long = shape.chunk >= SHORTEST || shape.chunk == 1;
     if !plain || !long || !keeper_warps.is_multiple_of(WARPS) {
         return Ok(None);
     }
@@ -154,11 +155,12 @@ pub(super) fn split(
         all.handed.push(HandOver { from, to, tiles, made, taken });
     }
     let works = !parts.loader.is_empty();
+    let most_live = MOST_LIVE[usize::from(parts.maker.is_empty())];
     let made_by = [&parts.loader, &parts.maker]
         .map(|stmts| stmts.iter().flat_map(Stmt::writes).collect::<BTreeSet<TileId>>());
     let maker = all.maker(&kernel, parts.maker);
     let beside = all.making(&kernel, parts.loader, Part::Loader);
-    let keeper = all.keeper(&kernel, parts.keeper);
+    let keeper = all.keeper(&kernel, parts.keeper, most_live);
     let setup = &draft.setup;
     // What was made without a state is stored at the end by the role that made it.
     let mut finish = draft.finish.clone();
@@ -265,7 +267,7 @@ fn staged_stores(kernel: &mut Kernel, stmts: Vec<Stmt>) -> Vec<Stmt> {
             continue;
         };
         let (to, from) = (kernel.param(param).clone(), kernel.tile(src).clone());
-        let wide = from.shared().is_none() && to.dtype.bytes() == 2 && !to.transposed;
+        let wide = from.shared().is_none() && !to.transposed;
         if to.kind != ParamKind::TokenOut || !wide {
             out.push(stmt);
             continue;
@@ -389,8 +391,8 @@ impl Crossing<'_> {
     }
 
     /// The keeper's body.
-    fn keeper(&self, kernel: &Kernel, stmts: Vec<Stmt>) -> Vec<Stmt> {
-        let body = warpgroup::overlapped(kernel, &stmts, MOST_LIVE);
+    fn keeper(&self, kernel: &Kernel, stmts: Vec<Stmt>, most_live: usize) -> Vec<Stmt> {
+        let body = warpgroup::overlapped(kernel, &stmts, most_live);
         let body = warpgroup::fenced(kernel, order::around(kernel, body, Sync::Role));
         let mut body = self.waiting(body, Part::Keeper);
         for (tiles, barrier) in self.leavings(Part::Keeper) {

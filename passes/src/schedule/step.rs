@@ -250,6 +250,7 @@ impl<'a> Lowering<'a> {
         let param = self.state_param(index, ParamKind::StateIn);
         let opening = match state.init {
             Init::Value(value) => Stmt::Fill { dst: tile, value },
+            Init::Identity => unreachable!("refused before"),
             Init::Input(InputId(input)) => {
                 let param = self.input_param(input);
                 Stmt::Load { dst: tile, param, ahead: 0, col: 0 }

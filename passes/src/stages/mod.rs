@@ -20,6 +20,7 @@ mod rewrite;
 pub(crate) mod ring;
 mod segments;
 mod timetable;
+mod transition;
 
 use arrange::{Retry, arrange};
 use classify::{Kind, as_steps, classify};

@@ -7,6 +7,7 @@ mod step_form;
 
 mod agreement;
 mod elements;
+mod joint;
 mod programs;
 mod structure;
 mod windows;

@@ -5,7 +5,7 @@ use crate::step_form::Step;
 use crate::{gauges, programs, replays};
 use sluice_ir::diagnostic::Diagnostic;
 use sluice_ir::seq;
-use sluice_ir::staged::{self, Form, Runs, Stage, Staged};
+use sluice_ir::staged::{self, Class, Form, Runs, Stage, Staged};
 use sluice_ir::step::{self, Init, Recurrence};
 use sluice_passes::{lift, segments};
 
@@ -50,13 +50,14 @@ fn cut(staged: &Staged) -> (Staged, usize) {
 #[test]
 fn segments_agree_with_the_step() {
     let problem = problem();
-    let (mut count, mut learned) = (0, 0);
+    let (mut count, mut learned, mut dense) = (0, 0, 0);
     for recurrence in all() {
         let (cut, stages) = cut(&staged(&recurrence));
         if stages == 0 {
             continue;
         }
         count += stages;
+        dense += cut.stages.iter().filter(|stage| mixes_rows(stage)).count();
         learned += recurrence.states.iter().filter(|s| matches!(s.init, Init::Input(_))).count();
         let mut arrays = arrays(&recurrence, &problem);
         for given in [true, false] {
@@ -84,4 +85,10 @@ fn segments_agree_with_the_step() {
         }
     }
     assert!(count > 5 && learned > 0, "{count} stages, {learned} learned starts");
+    assert!(dense > 3, "{dense} joints of states whose rows are mixed");
+}
+
+fn mixes_rows(stage: &Stage) -> bool {
+    let dense = matches!(stage.form, Form::Steps { class: Class::Dense, .. });
+    dense && matches!(stage.runs, Runs::Joints(_))
 }

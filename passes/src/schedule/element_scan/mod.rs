@@ -61,6 +61,7 @@ const BLOCKS: usize = 2;
 /// [`Code::Unsupported`] if values are rearranged or states have too many elements for registers,
 /// [`Code::TooLarge`] if no chunk fits the target.
 pub fn element_scan(form: &Elements, build: &Build<'_>) -> Result<Checked, Diagnostic> {
+    super::without_identity(&form.recurrence)?;
     let all = build.target.shared_bytes;
     let flat = Flat::of(form, |dim| build.size(&form.recurrence, dim));
     let form = flat.as_ref().map_or(form, |flat| &flat.form);
@@ -431,6 +432,7 @@ impl Lowering<'_> {
             self.draft.finish.push(Stmt::Store { param: after, src: tile, col: 0 });
             match state.init {
                 Init::Value(value) => self.draft.setup.push(Stmt::Fill { dst: tile, value }),
+                Init::Identity => unreachable!("refused before"),
                 Init::Input(InputId(input)) => {
                     let param = self.input_param(input);
                     self.fixed_loads.push((tile, param));

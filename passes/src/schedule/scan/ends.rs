@@ -9,7 +9,7 @@ use egg::Id;
 use sluice_ir::diagnostic::{Code, Diagnostic};
 use sluice_ir::kernel::{Arg, Body, Expr, Param, ParamKind, Rows, Stmt, TileId};
 use sluice_ir::pointwise::{Binary, Unary};
-use sluice_ir::seq::{Leaf, Root, Seq, Source};
+use sluice_ir::seq::{Leaf, Mask, Root, Seq, Source};
 
 impl Scan<'_> {
     /// What gives a state its value before the first token.
@@ -61,6 +61,7 @@ impl Scan<'_> {
                 let leaf = self.term.leaf(s).expect("a variable is a leaf");
                 let declared = match &leaf.source {
                     Source::Number(value) if col == 0 => Some(Stmt::Fill { dst, value: *value }),
+                    Source::Identity => Some(self.identity(dst, col)?),
                     Source::Input(input) => Some(self.learned((input, leaf), dst, col)?),
                     _ => None,
                 };
@@ -79,6 +80,17 @@ impl Scan<'_> {
                 Err(Diagnostic::new(Code::Unsupported, message))
             }
         }
+    }
+
+    /// Makes a state the identity.
+    fn identity(&self, dst: TileId, col: usize) -> Result<Stmt, Diagnostic> {
+        if col > 0 || self.setting.parts > 1 {
+            let message = "parts of an identity have no statement".to_owned();
+            return Err(Diagnostic::new(Code::Unsupported, message));
+        }
+        let keep = |mask, value| Expr::Keep { mask, row_step: 1, col_step: 1, value };
+        let above = keep(Mask::Tincl, Box::new(Expr::Const(1.0)));
+        Ok(self.mapped(dst, keep(Mask::Incl, Box::new(above)), &[]))
     }
 
     /// Loads the per-model input that a state starts from.

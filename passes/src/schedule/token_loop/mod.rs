@@ -55,6 +55,7 @@ pub fn token_loop(
     build: &Build<'_>,
     cut: bool,
 ) -> Result<Checked, Diagnostic> {
+    super::without_identity(recurrence)?;
     let program = Program::new(recurrence, build, cut);
     let stages = if cut { &STAGES[..] } else { &[1] };
     let (last, others) = stages.split_last().expect("some number of stages");
@@ -335,6 +336,7 @@ impl Lowering<'_> {
             self.draft.finish.push(Stmt::Store { param: after, src: tile, col: 0 });
             match state.init {
                 Init::Value(value) => self.draft.setup.push(Stmt::Fill { dst: tile, value }),
+                Init::Identity => unreachable!("refused before"),
                 Init::Input(InputId(input)) => {
                     let param = self.input_param(input);
                     self.fixed_loads.push((tile, param));
