@@ -85,6 +85,8 @@ pub struct StageKernels {
     pub term: Option<Term>,
     /// Chunk by chunk.
     pub scan: Option<Scan>,
+    /// The same for few sequences and heads, and how many at most.
+    pub fine_scan: Option<(Checked, usize)>,
     /// Why there is no scan, of chunks or of elements, where one was looked for.
     pub fallback: Option<Diagnostic>,
     /// Element by element, if no state mixes its elements.
@@ -163,13 +165,15 @@ impl StageKernels {
     pub fn gpu(&self) -> impl Iterator<Item = &Checked> {
         let scan = self.scan.as_ref().map(|scan| &scan.kernel);
         let elements = self.elements.as_ref().map(|elements| &elements.kernel);
-        let fine = self.fine.as_ref().map(|(kernel, _)| kernel);
-        fine.into_iter().chain([&self.step]).chain(scan).chain(elements)
+        let [fine, fine_scan] =
+            [&self.fine, &self.fine_scan].map(|fine| fine.as_ref().map(|(kernel, _)| kernel));
+        fine.into_iter().chain([&self.step]).chain(fine_scan).chain(scan).chain(elements)
     }
 
     /// The most sequences times heads for which a kernel is meant; none: any number.
     pub fn max_instances(&self, kernel: &Checked) -> Option<usize> {
-        self.fine.as_ref().filter(|(fine, _)| fine.name == kernel.name).map(|(_, most)| *most)
+        let mut fine = self.fine.iter().chain(&self.fine_scan);
+        fine.find(|(fine, _)| fine.name == kernel.name).map(|(_, most)| *most)
     }
 
     /// The kernels that only segments need.
@@ -230,6 +234,10 @@ pub fn plan(
             Some(scan) => on_segments(&staged, index, scan, build, chunks)?,
             None => None,
         };
+        let fine_scan = scan.as_ref().and_then(|Scan { chunked, kernel }| {
+            let mixed = staged.mixed(stage);
+            schedule::fine_scan(&stage.recurrence, &chunked.term, build, &mixed, kernel)
+        });
         let made = || {
             let fallback = fallback.or(refused);
             let beside = scan.is_some() || elements.is_some();
@@ -240,7 +248,17 @@ pub fn plan(
             let finer = || schedule::fine_step(&stage.recurrence, build, &step);
             let fine = beside.then(finer).flatten();
             let cpu = step_loop(&stage.recurrence, build, Dtype::F32)?;
-            Ok(StageKernels { term, scan, fallback, elements, segments, step, fine, cpu })
+            Ok(StageKernels {
+                term,
+                scan,
+                fine_scan,
+                fallback,
+                elements,
+                segments,
+                step,
+                fine,
+                cpu,
+            })
         };
         kernels.push(made().map_err(one)?);
     }

@@ -145,10 +145,11 @@ impl Segmented {
         self.passes * tokens + self.overhead + self.joining * joined
     }
 
-    /// The same, if segments are faster than whole sequences.
-    pub fn chosen(&self, problem: &Problem, processors: usize) -> Option<usize> {
+    /// The same, if segments are faster than whole sequences, of which so many parts run side by side.
+    pub fn chosen(&self, problem: &Problem, processors: usize, parts: usize) -> Option<usize> {
         let tokens = self.tokens(problem, processors);
-        (self.cost(tokens, problem) < problem.longest()).then_some(tokens)
+        let whole = if parts > self.blocks { problem.longest() / 4 * 3 } else { problem.longest() };
+        (self.cost(tokens, problem) < whole).then_some(tokens)
     }
 }
 
@@ -311,12 +312,12 @@ mod tests {
         assert_eq!(tokens(4), 512);
         // Of 64, 128, .. tokens 256 are least, the first of two: 3 * 256 and 16 * 64.
         assert_eq!((tokens(1), slow.cost(256, &problem(&[0, 16384], 1))), (256, 512 + 768 + 1024));
-        assert_eq!(slow.chosen(&problem(&[0, 1024], 4), 132), None);
+        assert_eq!(slow.chosen(&problem(&[0, 640], 4), 132, 1), None);
     }
 
     #[test]
     fn whole_sequences_stay_whole_where_segments_would_not_be_faster() {
-        let chosen = |tokens: usize, heads| cut(1).chosen(&problem(&[0, tokens], heads), 132);
+        let chosen = |tokens: usize, heads| cut(1).chosen(&problem(&[0, tokens], heads), 132, 1);
         assert_eq!(chosen(16384, 4), Some(512));
         assert_eq!(chosen(1024, 4), Some(64));
         assert_eq!(chosen(640, 4), None);
@@ -324,5 +325,9 @@ mod tests {
         // Halves are as long as the whole, one after the other.
         assert_eq!(chosen(16384, 64), None);
         assert_eq!(chosen(16384, 44), Some(5504));
+        // Unless finer parts of whole sequences run side by side.
+        let shorter = problem(&[0, 6000], 44);
+        assert_eq!([1, 2].map(|parts| cut(1).chosen(&shorter, 132, parts)), [Some(2048), None]);
+        assert_eq!(cut(1).chosen(&problem(&[0, 16384], 4), 132, 2), Some(512));
     }
 }

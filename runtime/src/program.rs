@@ -195,13 +195,15 @@ impl Program {
         let mut found = name.is_none();
         let mut chosen = Vec::with_capacity(self.stages.len());
         for stage in &self.stages {
-            let fitting = stage.variants.iter().find(|l| named(l) && l.allows(problem));
+            let allowed = || stage.variants.iter().filter(|l| l.allows(problem));
+            let fitting = allowed().find(|l| named(l));
+            let parts = allowed().next().map_or(1, |l| l.variant.grid_y);
             let wanted = fitting.or_else(|| stage.variants.iter().find(|l| named(l)));
             let cut =
                 stage.segments.as_ref().filter(|_| wanted.is_none()).and_then(|(cut, all)| {
                     match name == Some(SEGMENTS) {
                         true => Some((cut.tokens(problem, processors), all)),
-                        false => Some((cut.chosen(problem, processors)?, all)),
+                        false => Some((cut.chosen(problem, processors, parts)?, all)),
                     }
                 });
             found |= wanted.is_some() || cut.is_some() && name == Some(SEGMENTS);
@@ -209,7 +211,7 @@ impl Program {
                 chosen.extend(all.iter().map(|loaded| loaded.on_segments(tokens)));
                 continue;
             }
-            match wanted.or_else(|| stage.variants.iter().find(|l| l.allows(problem))) {
+            match wanted.or_else(|| allowed().next()) {
                 Some(loaded) => chosen.push(Launch { loaded, runs: loaded.runs }),
                 None => return Err(self.no_variant("that allows this length")),
             }

@@ -225,12 +225,14 @@ impl Program<'_> {
         }
     }
 
-    /// The loops over tokens as a GPU would run them, and as code of this machine.
+    /// The loops over tokens as a GPU would run them, and as code of this machine; scans for few sequences
+    /// and heads.
     fn steps(&self, subjects: &mut Subjects) -> Result<(), Diagnostic> {
         type Kind = fn(&StageKernels) -> Option<&Checked>;
-        let kinds: [(&str, Kind); 2] = [
+        let kinds: [(&str, Kind); 3] = [
             ("step", |kernels| Some(&kernels.step)),
             ("fine step", |kernels| kernels.fine.as_ref().map(|(kernel, _)| kernel)),
+            ("fine scan", |kernels| kernels.fine_scan.as_ref().map(|(kernel, _)| kernel)),
         ];
         for (name, kernel) in kinds {
             if self.kernels.iter().all(|kernels| kernel(kernels).is_none()) {

@@ -22,7 +22,7 @@ mod warpgroup;
 pub use element_scan::element_scan;
 pub use joint::joint;
 pub use prepared_alike::prepared_alike;
-pub use scan::{fused_scan, longest_chunk};
+pub use scan::{fine_scan, fused_scan, longest_chunk};
 pub use step::step;
 pub use token_loop::token_loop;
 

@@ -8,7 +8,7 @@ use sluice_ir::dtype::Dtype;
 use sluice_ir::kernel::{self, Rounding};
 use sluice_ir::problem::Problem;
 use sluice_ir::step::{self, DimId, Recurrence};
-use sluice_passes::schedule::{Build, fused_scan};
+use sluice_passes::schedule::{Build, fine_scan, fused_scan};
 use sluice_passes::{chunk, lift};
 use std::collections::BTreeSet;
 
@@ -90,6 +90,29 @@ fn scans_are_right_when_the_values_are_cut() {
             let found = parts(&programs::named(name), &problem([5, width, 3]), 16);
             assert_eq!(found, Some(count), "{name}, {width} values");
         }
+    }
+}
+
+/// Blocks with fewer columns, for few sequences and heads: as right, and none where chunks wait for an inverse.
+#[test]
+fn scans_are_right_in_fine_parts() {
+    let cases = [("scalar decay", Some(2)), ("selective", Some(2)), ("delta", None)];
+    for (name, parts) in cases.into_iter().chain([("normed read", None)]) {
+        let (recurrence, problem) = (programs::named(name), problem([5, 80, 3]));
+        let (extents, target) = (&problem.extents, target());
+        let build = Build { extents, dtype: Dtype::Bf16, compute: Dtype::F32, target: &target };
+        let term = lift(&recurrence, extents).unwrap_or_else(|e| panic!("{name}: {e:?}"));
+        let chunked = chunk(&term, &options(16, Some(16))).expect("it has chunks");
+        let coarse = fused_scan(&recurrence, &chunked.term, &build, 16, &[]).expect("it fits");
+        let fine = fine_scan(&recurrence, &chunked.term, &build, &[], &coarse);
+        let found = fine.as_ref().map(|(fine, instances)| (fine.parts, *instances));
+        assert_eq!(found, parts.map(|parts| (parts, target.processors / parts)), "{name}");
+        let Some((fine, _)) = fine else { continue };
+        assert!(coarse.parts == 1 && fine.name == format!("{}_fine", coarse.name));
+        let arrays = inputs(&recurrence, &problem);
+        let reference = step::eval(&recurrence, &problem, &arrays);
+        let found = kernel::eval(&fine, &problem, &arrays, Rounding::Exact);
+        assert!(difference(&found, &reference) <= TOLERANCE, "{name}");
     }
 }
 

@@ -37,8 +37,9 @@ use sluice_ir::step::Recurrence;
 use std::collections::BTreeMap;
 use value::Form;
 
-/// Columns that one block of the grid owns when the value axis is wider.
+/// Columns that one block of the grid owns when the value axis is wider, and where blocks are to be many.
 const PART: usize = 128;
+const FINE_PART: usize = 64;
 
 /// Lowers a chunked term to its fused scan.
 ///
@@ -52,11 +53,42 @@ pub fn fused_scan(
     chunk: usize,
     mixed: &[String],
 ) -> Result<Checked, Diagnostic> {
+    scan_in_parts(recurrence, term, build, (chunk, PART), mixed)
+}
+
+/// The scan for so few sequences and heads that blocks with half as many columns as those of `coarse` all
+/// run at once, and for how many that is; none where no such kernel has as many roles, or is prepared alike,
+/// or where chunks wait for the inverse of a matrix, however few columns a block has.
+pub fn fine_scan(
+    recurrence: &Recurrence,
+    term: &Term,
+    build: &Build<'_>,
+    mixed: &[String],
+    coarse: &Kernel,
+) -> Option<(Checked, usize)> {
+    let mut stmts = coarse.roles.iter().flat_map(|role| &role.body);
+    if stmts.any(|stmt| matches!(stmt, Stmt::Inverse { .. })) {
+        return None;
+    }
+    let fine = scan_in_parts(recurrence, term, build, (coarse.chunk, FINE_PART), mixed).ok()?;
+    let instances = build.target.processors / fine.parts;
+    let alike = fine.roles.len() == coarse.roles.len() && fine.prepare == coarse.prepare;
+    (alike && fine.parts > coarse.parts && instances > 0).then_some((fine, instances))
+}
+
+fn scan_in_parts(
+    recurrence: &Recurrence,
+    term: &Term,
+    build: &Build<'_>,
+    (chunk, width): (usize, usize),
+    mixed: &[String],
+) -> Result<Checked, Diagnostic> {
     let columns = axes::column_nodes(term);
     let widest = columns.iter().map(|id| term.shape(*id).features).max().unwrap_or(1);
     let whole = axes::mixes_columns(term, &columns);
-    let parts = if whole { 1 } else { widest.div_ceil(PART) };
-    let setting = Setting { chunk, stages: STAGES, parts, mixed, in_roles: false };
+    let parts = if whole { 1 } else { widest.div_ceil(width) };
+    let fine = width < PART;
+    let setting = Setting { chunk, stages: STAGES, parts, fine, mixed, in_roles: false };
     if term.loops().is_empty() {
         return in_any_parts(recurrence, term, build, (setting, if whole { 1 } else { widest }));
     }
@@ -151,6 +183,8 @@ struct Setting<'a> {
     chunk: usize,
     stages: usize,
     parts: usize,
+    /// Whether parts are finer than they need be.
+    fine: bool,
     /// States whose last values are mixed.
     mixed: &'a [String],
     /// Whether the body will be split into roles.
@@ -320,8 +354,9 @@ impl<'a> Scan<'a> {
     }
 
     fn shape(&self) -> Shape {
+        let fine = if self.setting.fine { "_fine" } else { "" };
         Shape {
-            name: format!("{}_scan{}", self.recurrence.name, self.setting.chunk),
+            name: format!("{}_scan{}{fine}", self.recurrence.name, self.setting.chunk),
             schedule: Schedule::FusedScan,
             chunk: self.setting.chunk,
             order: self.build.order(self.recurrence),
