@@ -94,3 +94,8 @@ pub(super) fn as_row(param: Param) -> Param {
 pub(super) fn as_column(param: Param) -> Param {
     Param { rows: param.rows * param.cols, cols: 1, split: false, ..param }
 }
+
+/// The same, where a single column is every part's.
+pub(super) fn undivided_column(param: Param) -> Param {
+    Param { split: param.split && param.cols > 1, ..param }
+}

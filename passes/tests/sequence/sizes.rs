@@ -2,7 +2,7 @@
 
 use crate::agreement::{TOLERANCE, difference, inputs, options, target};
 use crate::programs;
-use crate::step_form::Random;
+use crate::step_form::{Random, Step};
 use sluice_ir::diagnostic::Code;
 use sluice_ir::dtype::Dtype;
 use sluice_ir::kernel::{self, Rounding};
@@ -91,6 +91,30 @@ fn scans_are_right_when_the_values_are_cut() {
             assert_eq!(found, Some(count), "{name}, {width} values");
         }
     }
+}
+
+/// A memory and the number of tokens so far, by which what is read of it is divided: `n` starts from the
+/// caller's number.
+fn counted() -> Recurrence {
+    let mut p = Step::new("counted");
+    let (q, k, v) = (p.token("q", "K"), p.token("k", "K"), p.token("v", "V"));
+    let (s, n) = (p.state("S", "KV"), p.state("n", ""));
+    let one = p.number(1.0);
+    let count = p.add(n, one);
+    let write = p.outer(k, v);
+    let next = p.add(s, write);
+    let read = p.dot(q, next, "K");
+    let o = p.div(read, count);
+    p.update("S", next);
+    p.update("n", count);
+    p.output("o", o);
+    p.finish()
+}
+
+/// A state of one column is every part's, not the first one's alone.
+#[test]
+fn one_column_serves_all_parts() {
+    assert_eq!(parts(&counted(), &problem([5, 130, 3]), 16), Some(2));
 }
 
 /// Blocks with fewer columns, for few sequences and heads: as right, and none where chunks wait for an inverse.
