@@ -31,6 +31,8 @@ const EVEN: &[usize] = &[64, 64];
 const WIDE: &[usize] = &[64, 96];
 const FULL: &[usize] = &[128, 128];
 const ODD: &[usize] = &[20, 36];
+/// Values wider than a block of the grid takes.
+const CUT: &[usize] = &[16, 136, 4];
 
 /// Elements of the largest value of a step, or as many as two dimensions of a shape span; sizes that would
 /// make a larger one are halved, so that evaluators in f64 stay quick.
@@ -60,6 +62,7 @@ pub(super) const SHAPES: &[Shape] = &[
     Shape { name: "even ends", sizes: EVEN, small: 4, lengths: &[90, 40, 40], heads: 1, groups: 1, initial: true, ends: true, device: false },
     Shape { name: "full heads", sizes: FULL, small: 4, lengths: &[130, 40], heads: 1, groups: 1, initial: true, ends: false, device: true },
     Shape { name: "decoding", sizes: WIDE, small: 4, lengths: &[1, 1, 1], heads: 2, groups: 1, initial: true, ends: false, device: false },
+    Shape { name: "wide values", sizes: CUT, small: 4, lengths: &[70, 3], heads: 2, groups: 1, initial: false, ends: false, device: false },
 ];
 
 impl Shape {
