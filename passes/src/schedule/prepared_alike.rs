@@ -28,7 +28,7 @@ struct Value {
 ///
 /// # Errors
 ///
-/// None that is known: names do not make a kernel illegal.
+/// That of a kernel which is not legal, should other names make it so.
 pub fn prepared_alike(kernel: Checked, others: &[&Checked]) -> Result<Checked, Diagnostic> {
     let Some(prepare) = kernel.prepare.as_deref() else { return Ok(kernel) };
     let mut values = Vec::new();

@@ -57,8 +57,10 @@ pub fn fused_scan(
 }
 
 /// The scan for so few sequences and heads that blocks with half as many columns as those of `coarse` all
-/// run at once, and for how many that is; none where no such kernel has as many roles, or is prepared alike,
-/// or where chunks wait for the inverse of a matrix, however few columns a block has.
+/// run at once, and for how many that is; none where no such kernel has as many roles, or is prepared alike.
+///
+/// None either where finer parts gain nothing: chunks wait for the inverse of a matrix, however few columns
+/// a block has, or one role does everything, so that half the columns leave half the warps for the rest.
 pub fn fine_scan(
     recurrence: &Recurrence,
     term: &Term,
@@ -67,7 +69,8 @@ pub fn fine_scan(
     coarse: &Kernel,
 ) -> Option<(Checked, usize)> {
     let mut stmts = coarse.roles.iter().flat_map(|role| &role.body);
-    if stmts.any(|stmt| matches!(stmt, Stmt::Inverse { .. })) {
+    let inverts = stmts.any(|stmt| matches!(stmt, Stmt::Inverse { .. }));
+    if inverts || coarse.roles.len() == 1 {
         return None;
     }
     let fine = scan_in_parts(recurrence, term, build, (coarse.chunk, FINE_PART), mixed).ok()?;
