@@ -37,8 +37,8 @@ const PRODUCT: f64 = 1e-2;
 const TRIANGULAR: f64 = 50.0;
 /// Share of an operation that is done on accumulators in registers.
 const ON_ACCUMULATORS: f64 = 0.25;
-/// Operations on an element that becomes an operand in shared memory, both halves of it.
-const STORED: f64 = 8.0;
+/// Operations on an element that becomes an operand in shared memory.
+const STORED: f64 = 1.0;
 /// Bytes of an element that passes through memory.
 const BYTES: f64 = 4.0;
 
@@ -243,8 +243,8 @@ impl Model {
 
     fn loop_over_blocks(&self, node: &Seq, array: &dyn Fn(Id) -> ArrayFacts) -> f64 {
         let (_, core) = core_of(node).expect("the node is a history");
-        let Core { a, l, p, c, d, .. } = core;
-        let (a, l, p, c, d) = (array(a), array(l), array(p), array(c), array(d));
+        let Core { a, l, p, b, c, d, .. } = core;
+        let (a, l, p, b, c, d) = (array(a), array(l), array(p), array(b), array(c), array(d));
         if c.shape.is_token_level() {
             return TOKEN_LOOP;
         }
@@ -264,9 +264,9 @@ impl Model {
         if !p.zero {
             body += product(rows, keys, values);
             depth += 1.0;
-            if l.zero {
-                // Solved early, `c` is no operand that was loaded: it is made, rounded and stored.
-                body += STORED * (c.shape.rows * keys) as f64 / self.target.rates.scalar;
+            if l.zero && b.zero {
+                // Solved early, `p` is no operand that was loaded, and no value beside it gains by that.
+                body += STORED * (rows * keys) as f64 / self.target.rates.scalar;
             }
         }
         if !l.zero {
