@@ -37,8 +37,8 @@ const PRODUCT: f64 = 1e-2;
 const TRIANGULAR: f64 = 50.0;
 /// Share of an operation that is done on accumulators in registers.
 const ON_ACCUMULATORS: f64 = 0.25;
-/// Operations on an element that becomes an operand in shared memory.
-const STORED: f64 = 1.0;
+/// Operations on an element that becomes an operand in shared memory, both halves of it.
+const STORED: f64 = 8.0;
 /// Bytes of an element that passes through memory.
 const BYTES: f64 = 4.0;
 
