@@ -104,7 +104,7 @@ pub struct Segmented {
     pub multiple: usize,
     /// Blocks of the grid that a segment takes for each head.
     pub blocks: usize,
-    /// How often each token of a segment is passed over: for summaries, and for outputs.
+    /// How often each token of a segment is passed over: for summaries, for transitions, and for outputs.
     pub passes: usize,
     /// How many tokens one after another take as long as the launches of what joins the segments.
     pub overhead: usize,

@@ -81,9 +81,7 @@ fn check(text: &str, recurrence: &Recurrence, target: &'static Target) -> Result
     if stages.is_empty() || stages.iter().any(|stage| stage.variants.is_empty()) {
         return Err("no kernel was emitted".into());
     }
-    let cut = stages.iter().filter_map(|stage| stage.segments.as_ref());
-    let stages = stages.iter().chain(cut.flat_map(|cut| &cut.stages));
-    for variant in stages.flat_map(|stage| &stage.variants) {
+    for variant in package.manifest.variants() {
         let file = variant.ptx.as_ref().ok_or("no PTX")?;
         let ptx = package.files.get(file).ok_or("no such file")?;
         if let Some(pair) = narrowed_twice(&String::from_utf8_lossy(ptx)) {

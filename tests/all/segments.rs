@@ -9,6 +9,7 @@ use sluice_ir::artifact::{Manifest, ParamRole, Variant};
 use sluice_ir::dtype::Dtype;
 use sluice_ir::kernel::{self, Rounding};
 use sluice_ir::problem::{Array, Arrays, Problem};
+use sluice_ir::staged::{Runs, Stage};
 use sluice_ir::step::{Rate, Recurrence, Sharing};
 use sluice_ir::target::Target;
 use sluice_passes::schedule::Build;
@@ -58,9 +59,7 @@ fn same_names() -> Result<(), Failed> {
             problem.extents = extents.clone();
             let arrays = inputs(&stage.recurrence, &problem);
             let mut made: BTreeMap<String, Array> = BTreeMap::new();
-            let own = |(part, _): &(&sluice_ir::staged::Stage, _)| {
-                matches!(part.runs, sluice_ir::staged::Runs::Segments(_))
-            };
+            let own = |(part, _): &(&Stage, _)| matches!(part.runs, Runs::Segments(_));
             let parts = cut.stages.iter().zip(&cut.kernels).filter(own);
             for before in parts.filter_map(|(_, kernel)| kernel.prepare.as_deref()) {
                 for (name, array) in kernel::eval(before, &problem, &arrays, Rounding::Stored) {

@@ -42,6 +42,11 @@ fn exchanged(param: Param, transposed: bool) -> Param {
     }
 }
 
+/// The same, cut by the parts of the value axis if that is wanted; a single column is every part's.
+fn divided(param: Param, split: bool) -> Param {
+    Param { split: split && param.cols > 1, ..param }
+}
+
 /// The same memory with the first dimension as columns and all others as rows.
 pub(super) fn by_first(param: Param) -> Param {
     let rows = param.dims.iter().skip(1).product();
@@ -62,7 +67,7 @@ pub(super) fn input(
         Rate::Model => ParamKind::ModelIn,
     };
     let plain = param(&input.name, kind, dtype, dims);
-    exchanged(Param { sharing: input.sharing, split, ..plain }, transposed)
+    divided(exchanged(Param { sharing: input.sharing, ..plain }, transposed), split)
 }
 
 /// The parameter of an output.
@@ -80,7 +85,7 @@ pub(super) fn state(
     dtype: Dtype,
 ) -> Param {
     let (split, transposed) = columns;
-    exchanged(Param { split, ..param(name, kind, dtype, dims) }, transposed)
+    divided(exchanged(param(name, kind, dtype, dims), transposed), split)
 }
 
 /// The same memory as one row: how a kernel sees the elements of a token.
@@ -93,9 +98,4 @@ pub(super) fn as_row(param: Param) -> Param {
 /// The same memory as one column: how a kernel that keeps states as `[keys, values]` sees a vector.
 pub(super) fn as_column(param: Param) -> Param {
     Param { rows: param.rows * param.cols, cols: 1, split: false, ..param }
-}
-
-/// The same, where a single column is every part's.
-pub(super) fn undivided_column(param: Param) -> Param {
-    Param { split: param.split && param.cols > 1, ..param }
 }

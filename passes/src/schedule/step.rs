@@ -55,6 +55,7 @@ pub(super) fn step_as(
     build: &Build<'_>,
     variety: Variety,
 ) -> Result<Checked, Diagnostic> {
+    super::without_identity(recurrence)?;
     if let Some((node, reason)) = misfit(recurrence) {
         let message = format!("the step schedule has no place for {reason}");
         return Err(Diagnostic::new(Code::Unsupported, message)

@@ -175,10 +175,7 @@ impl<'a> Linear<'a> {
         if let Some(made) = self.free[id.0] {
             return made;
         }
-        let operands = self.old.node(id).op.operands();
-        let mut operands: Vec<NodeId> = operands.into_iter().map(|o| self.copied(o)).collect();
-        let mut operands = operands.drain(..);
-        let op = self.old.node(id).op.map_operands(|_| operands.next().expect("one an operand"));
+        let op = self.old.node(id).op.map_operands(|operand| self.copied(operand));
         let made = self.node(id, op);
         self.free[id.0] = Some(made);
         made

@@ -107,10 +107,7 @@ impl Scan<'_> {
         let split = self.setting.parts > 1;
         let param = params::input(input, dtype, &dims, split, leaf.transposed);
         let column = dims.len() == 1 && !leaf.transposed;
-        let param = match column {
-            true => params::as_column(param),
-            false => params::undivided_column(param),
-        };
+        let param = if column { params::as_column(param) } else { param };
         let id = self.draft.param(param.clone());
         if self.draft.params[id.0] != param {
             let message = format!("`{name}` is an initial state and read in another layout");
@@ -126,10 +123,7 @@ impl Scan<'_> {
         let split = self.setting.parts > 1;
         let vector = dims.len() == 1;
         let param = params::state(name, kind, &dims, (split, transposed), self.build.compute);
-        match vector && !transposed {
-            true => params::as_column(param),
-            false => params::undivided_column(param),
-        }
+        if vector && !transposed { params::as_column(param) } else { param }
     }
 
     /// Stores a state after the last token.
