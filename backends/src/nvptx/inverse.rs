@@ -255,10 +255,8 @@ impl<'c> Emitter<'c, '_> {
         if !v.exact {
             return vec![rounded];
         }
-        let lost = values.iter().zip(&rounded).map(|(x, r)| {
-            let r = b.convert("llvm.bitcast", *r, b.types.f32);
-            self.tf32(b.fsub(*x, r))
-        });
+        let lost =
+            values.iter().zip(&rounded).map(|(x, r)| self.tf32(b.fsub(*x, self.of_tf32(*r))));
         let lost = lost.collect();
         vec![rounded, lost]
     }
