@@ -28,6 +28,9 @@ impl Random {
     }
 }
 
+/// Values for which another thread is worth its while.
+const LEAST_VALUES: usize = 1 << 16;
+
 /// Where values lie in a declared range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Gates {
@@ -77,15 +80,15 @@ pub(super) fn arrays(
         let rows_per_token = outer[1..].iter().product::<usize>().max(1);
         let mut array = Array::zeros(&[outer, inner.clone()].concat());
         let row = inner.iter().product::<usize>().max(1);
-        for (i, values) in array.data.chunks_mut(row).enumerate() {
+        each_row(&mut array.data, row, &mut random, &|i, values, random| {
             let token = (input.rate == Rate::Token).then_some(i / rows_per_token);
-            draw(values, input, &inner, &mut random);
+            draw(values, input, &inner, random);
             if gates != Gates::Drawn {
                 let side = token.map_or(0, |token| sequence(problem, token) % 3);
-                to_ends(values, input.range, gates, side, &mut random);
+                to_ends(values, input.range, gates, side, random);
             }
             values.iter_mut().for_each(|x| *x = rounded_within(element, *x, input.range));
-        }
+        });
         arrays.insert(input.name.clone(), array);
     }
     for state in recurrence.states.iter().filter(|_| initial) {
@@ -104,6 +107,34 @@ pub(super) fn arrays(
         arrays.insert(state.name.clone(), array);
     }
     arrays
+}
+
+/// What draws one row, given its number.
+type Drawer<'a> = dyn Fn(usize, &mut [f64], &mut Random) + Sync + 'a;
+
+/// Draws rows side by side. Every row takes as many numbers as the first, so that the stream's place is known
+/// at each of them and the values are those of one row after another.
+fn each_row(data: &mut [f64], row: usize, random: &mut Random, draw: &Drawer<'_>) {
+    let Some((first, rest)) = data.split_at_mut_checked(row) else { return };
+    let start = random.0;
+    draw(0, first, random);
+    let step = random.0.wrapping_sub(start);
+    let at = |i: usize| Random(start.wrapping_add(step.wrapping_mul(i as u64)));
+    let rows = rest.len() / row;
+    let workers = std::thread::available_parallelism().map_or(1, usize::from);
+    let share = rows.div_ceil(workers).max(LEAST_VALUES.div_ceil(row));
+    std::thread::scope(|scope| {
+        for (worker, part) in rest.chunks_mut(share * row).enumerate() {
+            scope.spawn(move || {
+                let before = 1 + worker * share;
+                let mut random = at(before);
+                for (i, values) in part.chunks_mut(row).enumerate() {
+                    draw(before + i, values, &mut random);
+                }
+            });
+        }
+    });
+    *random = at(1 + rows);
 }
 
 /// The sequence of a token.
@@ -193,4 +224,23 @@ fn fill(values: &mut [f64], range: Interval, random: &mut Random) {
 fn rounded_within(dtype: Dtype, x: f64, range: Interval) -> f64 {
     let rounded = dtype.round(x);
     if range.lo <= rounded && rounded <= range.hi { rounded } else { dtype.round(x * 0.99) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_side_by_side_are_those_of_one_stream() {
+        let (rows, row) = (3 * LEAST_VALUES / 8 + 5, 8);
+        let draw = |i: usize, values: &mut [f64], random: &mut Random| {
+            fill(values, Interval::ALL, random);
+            values[0] += i as f64;
+        };
+        let mut beside = (vec![0.0; rows * row], Random(7));
+        each_row(&mut beside.0, row, &mut beside.1, &draw);
+        let mut after = (vec![0.0; rows * row], Random(7));
+        after.0.chunks_mut(row).enumerate().for_each(|(i, x)| draw(i, x, &mut after.1));
+        assert_eq!((beside.0, beside.1.next()), (after.0, after.1.next()));
+    }
 }
