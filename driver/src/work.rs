@@ -28,7 +28,8 @@ pub(crate) fn work(kernel: &Kernel, stmt: &Stmt) -> Work {
             decayed(kernel, ([*w, *y], [*to, *from]), columns, (*mask, Unit::Scalar))
         }
         Stmt::Map { dst, body } => other(volume(*dst) * ops(&body.expr)),
-        Stmt::Reduce { src, .. } | Stmt::Run { src, .. } => other(volume(*src)),
+        Stmt::Reduce { src, .. } => other(volume(*src)),
+        Stmt::Run { dst, body, .. } => other(volume(*dst) * (1 + ops(&body.expr))),
         // A third of a product, for a triangle times a triangle.
         Stmt::Inverse { src, .. } => other(volume(*src) * kernel.shape(*src)[1] / 3),
         Stmt::Nest(nest) => other(of_nest(nest)),

@@ -43,6 +43,7 @@ const UNARY: &[&str] = &[
     "abs",
     "cos",
     "sin",
+    "exp2",
     "expm1",
     "log1p",
     "floor",

@@ -72,6 +72,8 @@ functions! {
         Neg = "neg",
         /// `e^x`
         Exp = "exp",
+        /// `2^x`
+        Exp2 = "exp2",
         /// natural logarithm
         Log = "log",
         /// `1 / x`
@@ -156,6 +158,7 @@ impl Unary {
         match self {
             Unary::Neg => -x,
             Unary::Exp => x.exp(),
+            Unary::Exp2 => x.exp2(),
             Unary::Log => x.ln(),
             Unary::Recip => 1.0 / x,
             Unary::Sigmoid => sigmoid(x),
@@ -189,6 +192,7 @@ impl Unary {
         match self {
             Unary::Neg => Interval::new(-x.hi, -x.lo),
             Unary::Exp
+            | Unary::Exp2
             | Unary::Sigmoid
             | Unary::LogSigmoid
             | Unary::Softplus

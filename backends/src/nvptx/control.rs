@@ -121,7 +121,7 @@ impl<'c> Emitter<'c, '_> {
                 Unit::Scalar => self.scalar_product(m),
             },
             Stmt::Reduce { op, dst, src, over } => self.reduce(*op, *dst, *src, *over),
-            Stmt::Run { dst, src, mask } => self.running_sum(*dst, *src, *mask),
+            Stmt::Run { dst, body, mask } => self.running_sum(*dst, body, *mask),
             Stmt::Score { .. } => {
                 let (scores, unit) = as_scores(statement).expect("they are scores");
                 self.scores(&[scores], unit);

@@ -25,12 +25,15 @@ impl<'c> Emitter<'c, '_> {
                 let values = self.map_columns(dst, body, None);
                 self.set_values(dst.tile, &values);
             }
-            Place::Shared(_) => self.over_shared(dst.tile, |row, col| {
-                let at = self.at(dst, row, col);
-                let value = |i: usize| self.argument(&body.args[i], &at, None);
-                self.evaluate(&body.expr, Site::Element(&at), &value)
-            }),
+            Place::Shared(_) => self
+                .over_shared(dst.tile, |row, col| self.element_of(body, &self.at(dst, row, col))),
         }
+    }
+
+    /// The value of a body on shared tiles for an element of the destination.
+    pub(super) fn element_of(&self, body: &Body, at: &At<'c>) -> Val<'c> {
+        let value = |i: usize| self.argument(&body.args[i], at, None);
+        self.evaluate(&body.expr, Site::Element(at), &value)
     }
 
     /// The values of a pointwise expression on a column tile; `sums` is argument 0 of a product's

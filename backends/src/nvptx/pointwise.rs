@@ -139,6 +139,7 @@ impl<'c> Emitter<'c, '_> {
         match f {
             Unary::Neg => b.float("llvm.fneg", &[x]),
             Unary::Exp => self.exp(x),
+            Unary::Exp2 => self.exp2(x),
             Unary::Log => b.fmul(self.approx("lg2.approx.ftz.f", x), b.f32(LN_2)),
             Unary::Recip => self.recip(x),
             Unary::Sigmoid => self.recip(b.fadd(one(), self.exp(b.float("llvm.fneg", &[x])))),
@@ -206,7 +207,7 @@ impl<'c> Emitter<'c, '_> {
     }
 
     /// `e^x`.
-    pub(super) fn exp(&self, x: Val<'c>) -> Val<'c> {
+    fn exp(&self, x: Val<'c>) -> Val<'c> {
         self.exp2(self.b.fmul(x, self.b.f32(LOG2_E)))
     }
 

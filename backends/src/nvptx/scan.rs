@@ -3,22 +3,22 @@
 use super::emitter::Emitter;
 use super::index::Index;
 use super::types::{Compare, Val};
-use sluice_ir::kernel::{Binary, Mask, Over, Reduction, TileId, View};
+use sluice_ir::kernel::{Binary, Body, Mask, Over, Reduction, TileId, View};
 
 /// Lanes of a warp.
 const LANES: usize = 32;
 
 impl<'c> Emitter<'c, '_> {
     /// A `Run` statement.
-    pub(super) fn running_sum(&self, dst: View, src: View, mask: Mask) {
+    pub(super) fn running_sum(&self, dst: View, body: &Body, mask: Mask) {
         let b = &self.b;
-        let [blocks, rows, cols] = self.kernel.shape(src);
+        let [blocks, rows, cols] = self.kernel.shape(dst);
         if cols == 1 {
-            self.spread_warps(blocks, |block| self.run_by_lanes([dst, src], block, rows, mask));
+            self.spread_warps(blocks, |block| self.run_by_lanes((dst, body), block, rows, mask));
         } else {
             self.spread(blocks * cols, |i| {
                 let (block, col) = b.index_split(i, cols);
-                self.run_down([dst, src], (block, col), rows, mask);
+                self.run_down((dst, body), (block, col), rows, mask);
             });
         }
         self.zero_padding(dst.tile);
@@ -35,12 +35,17 @@ impl<'c> Emitter<'c, '_> {
     }
 
     /// One column of one block by one thread, row after row.
-    fn run_down(&self, [dst, src]: [View; 2], at: (Index<'c>, Index<'c>), rows: usize, mask: Mask) {
+    fn run_down(
+        &self,
+        (dst, body): (View, &Body),
+        (block, col): (Index<'c>, Index<'c>),
+        rows: usize,
+        mask: Mask,
+    ) {
         let b = &self.b;
-        let (block, col) = at;
         self.fold(rows, 16, vec![b.f32(0.0)], |step, sum| {
             let row = self.met(mask, block, rows, step);
-            let after = b.fadd(sum[0], self.read(src.tile, row, col));
+            let after = b.fadd(sum[0], self.element_of(body, &self.at(dst, row, col)));
             let result = if is_strict(mask) { sum[0] } else { after };
             self.write(dst.tile, row, col, result);
             vec![after]
@@ -48,7 +53,7 @@ impl<'c> Emitter<'c, '_> {
     }
 
     /// A single column of one block by one warp: each lane has a run of rows.
-    fn run_by_lanes(&self, [dst, src]: [View; 2], block: Index<'c>, rows: usize, mask: Mask) {
+    fn run_by_lanes(&self, (dst, body): (View, &Body), block: Index<'c>, rows: usize, mask: Mask) {
         let b = &self.b;
         let column = Index::constant(0);
         let run = rows.div_ceil(LANES);
@@ -57,7 +62,10 @@ impl<'c> Emitter<'c, '_> {
         let mut sums = Vec::new();
         for i in 0..run {
             let step = first.plus(i);
-            let get = || vec![self.read(src.tile, self.met(mask, block, rows, step), column)];
+            let get = || {
+                let row = self.met(mask, block, rows, step);
+                vec![self.element_of(body, &self.at(dst, row, column))]
+            };
             let value = match b.index_below(step, rows) {
                 None => get()[0],
                 Some(exists) => b.choose(exists, get, &[b.f32(0.0)])[0],

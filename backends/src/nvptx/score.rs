@@ -73,11 +73,11 @@ impl<'c> Emitter<'c, '_> {
         });
     }
 
-    /// `exp(to - from)` in one channel.
+    /// `2^(to - from)` in one channel.
     fn decay(&self, to: (View, Index<'c>), from: (View, Index<'c>), channel: Index<'c>) -> Val<'c> {
         let at = self.read(to.0.tile, to.1, channel);
         let since = self.read(from.0.tile, from.1, channel);
-        self.exp(self.b.fsub(at, since))
+        self.exp2(self.b.fsub(at, since))
     }
 
     /// Rows of a result and columns of a result that share a step.
@@ -181,7 +181,7 @@ impl<'c> Emitter<'c, '_> {
                 let since = self.read(from.tile, self.row_in(from, block, step), col);
                 let weight = self.read(w.tile, self.row_in(w, block, reader), s);
                 let value = self.read(y.tile, self.row_in(y, block, s), col);
-                let factor = b.fmul(weight, self.exp(b.fsub(reached, since)));
+                let factor = b.fmul(weight, self.exp2(b.fsub(reached, since)));
                 vec![b.fma(factor, value, sum[0])]
             });
             self.write(dst.tile, row, col, sum[0]);

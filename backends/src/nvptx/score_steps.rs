@@ -1,7 +1,7 @@
 //! Scores with a decay per channel where every row is a step: every exponent is at most 0.
 //!
-//! For a pair of rows `t > s` and a row `m` with `s <= m < t` the decay `e^(to[t] - from[s])` is
-//! `e^(to[t] - from[m]) e^(from[m] - from[s])`, two factors of at most 1 that go on the operands. A 16x16
+//! For a pair of rows `t > s` and a row `m` with `s <= m < t` the decay `2^(to[t] - from[s])` is
+//! `2^(to[t] - from[m]) 2^(from[m] - from[s])`, two factors of at most 1 that go on the operands. A 16x16
 //! block below the diagonal takes the row before its first reader as `m`. A block on the diagonal is halved
 //! again and again: at each level the readers of the second half of every run of rows see the writers of the
 //! first half, and `m` is the last of those. Each level is a product of its own; the pair `(t, s)` belongs to
@@ -14,7 +14,6 @@ use super::score::Scores;
 use super::types::{Compare, Val};
 use sluice_ir::dtype::Dtype;
 use sluice_ir::kernel::{Mask, Operand, TileId, View};
-use std::f64::consts::LOG2_E;
 
 /// Rows and columns of the block that a warp computes at a time, and channels of one `mma`.
 const BLOCK: usize = 16;
@@ -194,22 +193,16 @@ impl<'c> Emitter<'c, '_> {
         [0, 1].map(|i| b.element(pair, i, b.types.f32))
     }
 
-    /// Sums in units of the exponential unit, which takes powers of two.
-    fn in_octaves(&self, sums: &Lanes<'c>) -> Lanes<'c> {
-        each(|h, c, e| self.b.fmul(sums[h][c][e], self.b.f32(LOG2_E)))
-    }
-
-    /// `2^(scaled - log2(e) plain)`, or the inverse of that; `scaled` is in octaves.
-    fn power(&self, scaled: Val<'c>, plain: Val<'c>, sign: Sign) -> Val<'c> {
+    /// `2^(x - y)`, or the inverse of that.
+    fn power(&self, x: Val<'c>, y: Val<'c>, sign: Sign) -> Val<'c> {
         let b = &self.b;
-        let negative = |x| b.float("llvm.fneg", &[x]);
-        let difference = match sign {
-            Sign::Minus => b.fma(plain, b.f32(LOG2_E), negative(scaled)),
-            Sign::Plus | Sign::Least => b.fma(plain, b.f32(-LOG2_E), scaled),
-        };
         self.exp2(match sign {
-            Sign::Least => negative(b.like("llvm.intr.fabs", &[difference])),
-            Sign::Plus | Sign::Minus => difference,
+            Sign::Plus => b.fsub(x, y),
+            Sign::Minus => b.fsub(y, x),
+            Sign::Least => {
+                let distance = b.like("llvm.intr.fabs", &[b.fsub(x, y)]);
+                b.float("llvm.fneg", &[distance])
+            }
         })
     }
 
@@ -228,9 +221,9 @@ impl<'c> Emitter<'c, '_> {
         })
     }
 
-    /// `e^(scaled - plain)` of each element, or the inverse of that; `scaled` is in octaves.
-    fn factors(&self, scaled: &Lanes<'c>, plain: &Lanes<'c>, sign: Sign) -> Lanes<'c> {
-        each(|h, c, e| self.power(scaled[h][c][e], plain[h][c][e], sign))
+    /// `2^(x - y)` of each element, or the inverse of that.
+    fn factors(&self, x: &Lanes<'c>, y: &Lanes<'c>, sign: Sign) -> Lanes<'c> {
+        each(|h, c, e| self.power(x[h][c][e], y[h][c][e], sign))
     }
 
     /// The registers of an operand times factors of its elements; `halves` says which rows each holds.
@@ -332,7 +325,7 @@ impl<'c> Emitter<'c, '_> {
         self.fold(channels / BLOCK, UNROLLED, zeros, |k, sums| {
             let k = b.index_mul(k, BLOCK);
             let fragments = self.fragments(together, rows, k);
-            let middle = self.in_octaves(&self.lane_values(from.tile, k, |_| between));
+            let middle = self.lane_values(from.tile, k, |_| between);
             let reached = self.lane_values(to.tile, k, own(rows.reader));
             let left = self.factors(&middle, &reached, Sign::Minus);
             let since = self.lane_values(from.tile, k, own(rows.writer));
@@ -364,9 +357,8 @@ impl<'c> Emitter<'c, '_> {
         let sums = self.fold(channels / BLOCK, UNROLLED, zeros, |k, sums| {
             let k = b.index_mul(k, BLOCK);
             let fragments = self.fragments(together, &rows, k);
-            let octaves = |tile| self.in_octaves(&self.lane_values(tile, k, own));
-            let reached = octaves(to.tile);
-            let since = if to == from { reached } else { octaves(from.tile) };
+            let reached = self.lane_values(to.tile, k, own);
+            let since = if to == from { reached } else { self.lane_values(from.tile, k, own) };
             let at_level = |(level, sums): (&Level, &[Val<'c>])| {
                 let by = self.level_factors([to, from], *level, (first, k), [&reached, &since]);
                 // Both operands would be scaled by what is the decay of a row to itself.

@@ -14,7 +14,7 @@ impl<'c> Emitter<'c, '_> {
         place: Place<'c>,
     ) -> Real<'c> {
         let (reader, writer) = (self.read(to, [n, t, c], place), self.read(from, [n, s, c], place));
-        self.exp(self.build.fsub(reader, writer))
+        self.exp2(self.build.fsub(reader, writer))
     }
 
     /// The step of a row, where `steps` has one row for each step.

@@ -124,7 +124,7 @@ impl<'c, 'k> Emitter<'c, 'k> {
             Stmt::Map { dst, body } => self.map(*dst, body, place),
             Stmt::Mma(m) => self.product(m, place),
             Stmt::Reduce { op, dst, src, over } => self.reduce(*op, *dst, *src, *over, place),
-            Stmt::Run { dst, src, mask } => self.running_sum(*dst, *src, *mask, place),
+            Stmt::Run { dst, body, mask } => self.running_sum(*dst, body, *mask, place),
             Stmt::Score { dst, p, a, to, from, mask, .. } => {
                 self.score(*dst, [*p, *a, *to, *from], *mask, place);
             }

@@ -98,6 +98,7 @@ impl<'c> Emitter<'c, '_> {
         match f {
             Unary::Neg => b.fneg(x),
             Unary::Exp => self.exp(x),
+            Unary::Exp2 => self.exp2(x),
             Unary::Log => b.intrinsic("llvm.log", &[x]),
             Unary::Recip => b.fdiv(one, x),
             Unary::Sigmoid => b.fdiv(one, b.fadd(one, self.exp(b.fneg(x)))),
@@ -125,7 +126,11 @@ impl<'c> Emitter<'c, '_> {
         }
     }
 
-    pub(super) fn exp(&self, x: Real<'c>) -> Real<'c> {
+    pub(super) fn exp2(&self, x: Real<'c>) -> Real<'c> {
+        self.build.intrinsic("llvm.exp2", &[x])
+    }
+
+    fn exp(&self, x: Real<'c>) -> Real<'c> {
         self.build.intrinsic("llvm.exp", &[x])
     }
 

@@ -2,7 +2,8 @@
 
 use super::build::{Int, Real};
 use super::entry::{Emitter, Place};
-use sluice_ir::kernel::{Over, Reduction, View};
+use super::pointwise::Spot;
+use sluice_ir::kernel::{Body, Over, Reduction, View};
 use sluice_ir::seq::Mask;
 
 impl<'c> Emitter<'c, '_> {
@@ -48,16 +49,18 @@ impl<'c> Emitter<'c, '_> {
         });
     }
 
-    pub(super) fn running_sum(&self, dst: View, src: View, mask: Mask, place: Place<'c>) {
+    pub(super) fn running_sum(&self, dst: View, body: &Body, mask: Mask, place: Place<'c>) {
         let b = &self.build;
-        let [blocks, rows, cols] = self.kernel.shape(dst);
+        let shape = self.kernel.shape(dst);
+        let [blocks, rows, cols] = shape;
         let backward = matches!(mask, Mask::Tincl | Mask::Tstrict);
         let own = matches!(mask, Mask::Incl | Mask::Tincl);
         b.each([blocks, 1, cols], |[n, _, c]| {
             let sum = b.variable(b.number(0.0));
             b.times(rows, |step| {
                 let t = if backward { b.sub(b.int(rows - 1), step) } else { step };
-                let (before, x) = (sum.get(), self.read(src, [n, t, c], place));
+                let spot = Spot { shape, index: [n, t, c], place };
+                let (before, x) = (sum.get(), self.body(body, spot, None));
                 sum.add(x);
                 self.write(dst, [n, t, c], if own { sum.get() } else { before }, place);
             });

@@ -277,7 +277,7 @@ impl DecayScan {
         body.extend(load(1));
         body.extend(with_ones);
         body.extend([
-            Stmt::Run { dst: one(sum), src: one(g), mask: Mask::Incl },
+            Stmt::Run { dst: one(sum), body: Body::of(one(g)), mask: Mask::Incl },
             Stmt::Sync(Sync::Cta),
             Stmt::Copy { dst: one(total), src: one(sum), map: last },
             Stmt::Mma(Mma {
@@ -396,7 +396,7 @@ pub(crate) fn two_roles() -> Kernel {
     ]);
     let mut prepare = load(g, 1);
     prepare.extend([
-        Stmt::Run { dst: one(sum), src: one(g), mask: Mask::Incl },
+        Stmt::Run { dst: one(sum), body: Body::of(one(g)), mask: Mask::Incl },
         Stmt::Sync(Sync::Arrive(0)),
         Stmt::Sync(Sync::Cta),
     ]);

@@ -162,7 +162,11 @@ fn scans() -> Vec<Kernel> {
         let a = p.input(rows, cols, F32);
         for mask in Mask::ALL {
             let dst = p.shared(rows, cols, F32);
-            p.then(Stmt::Run { dst: cut(dst, blocks), src: cut(a, blocks), mask: *mask });
+            p.then(Stmt::Run {
+                dst: cut(dst, blocks),
+                body: Body::of(cut(a, blocks)),
+                mask: *mask,
+            });
             p.output(dst, F32);
         }
     }

@@ -109,7 +109,7 @@ fn chunked_kernel(dtype: Dtype, chunk: usize) -> Checked {
     for (tile, param) in staged {
         push(Stmt::Load { dst: tile, param, ahead: 1, col: 0 });
     }
-    push(Stmt::Run { dst: whole(sums), src: whole(g), mask: Mask::Incl });
+    push(Stmt::Run { dst: whole(sums), body: Body::of(whole(g)), mask: Mask::Incl });
     let last = CopyMap::Rows { dst_first: 0, src_first: chunk - 1, count: 1 };
     push(Stmt::Copy { dst: whole(total), src: whole(sums), map: last });
     // Scores decay by the gates between the writer and the reader.

@@ -282,7 +282,7 @@ fn running_sums_with_every_mask() {
         });
         assert_equals(std::slice::from_ref(&x), &want, |x, y| Stmt::Run {
             dst: blocks(y, 2),
-            src: blocks(x[0], 2),
+            body: Body::of(blocks(x[0], 2)),
             mask,
         });
     }

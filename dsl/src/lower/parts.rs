@@ -199,6 +199,12 @@ impl Program<'_> {
     pub(super) fn unary(&mut self, f: Unary, (x, a): Written, span: &Span) -> Value {
         match (f, x) {
             (Unary::Neg, x) => x.try_map(|part| self.op(Op::Unary(f, part), span)),
+            // What is known of decays is known of `exp`.
+            (Unary::Exp2, x) => {
+                let octave = self.op(Op::Const(std::f64::consts::LN_2), span)?;
+                let x = x.try_map(|part| self.op(Op::Binary(Binary::Mul, part, octave), span))?;
+                self.unary(Unary::Exp, (x, a), span)
+            }
             (Unary::Exp, Parts::Complex(re, im)) => {
                 let modulus = self.op(Op::Unary(Unary::Exp, re), span)?;
                 self.polar(Some(modulus), im, span)

@@ -158,10 +158,10 @@ fn statement(kernel: &Kernel, stmt: &Stmt) -> Result<(), String> {
             };
             ensure(fits, || format!("[{sb}, {sr}, {sc}] reduced to [{b}, {r}, {c}]"))
         }
-        Stmt::Run { dst, src, .. } => {
+        Stmt::Run { dst, body, .. } => {
             is_shared(kernel, *dst)?;
-            is_shared(kernel, *src)?;
-            equal("a running sum", shape(dst)?, shape(src)?)
+            body.args.iter().try_for_each(|arg| is_shared(kernel, arg.view))?;
+            pointwise(kernel, shape(dst)?, body, 0)
         }
         Stmt::Score { dst, p, a, to, from, mask, unit, operand } => {
             [dst, p, a, to, from].into_iter().try_for_each(|v| is_shared(kernel, *v))?;

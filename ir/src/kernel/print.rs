@@ -250,7 +250,9 @@ impl Kernel {
                 };
                 format!("{} = {op} over {over} {}", v(dst), v(src))
             }
-            Stmt::Run { dst, src, mask } => format!("{} = run {mask} {}", v(dst), v(src)),
+            Stmt::Run { dst, body, mask } => {
+                format!("{} = run {mask} {}", v(dst), self.body(body, None))
+            }
             Stmt::Score { dst, p, a, to, from, mask, .. } => {
                 format!("{} = score {mask} {} {} decay {} - {}", v(dst), v(p), v(a), v(to), v(from))
             }

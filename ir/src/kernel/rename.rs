@@ -13,7 +13,9 @@ impl Stmt {
             Stmt::Load { dst, .. } | Stmt::Fill { dst, .. } | Stmt::Table { dst, .. } => vec![dst],
             Stmt::Store { src, .. } => vec![src],
             Stmt::Commit | Stmt::WaitLoads { .. } | Stmt::Sync(_) => vec![],
-            Stmt::Map { dst, body } => [&mut dst.tile].into_iter().chain(arguments(body)).collect(),
+            Stmt::Map { dst, body } | Stmt::Run { dst, body, .. } => {
+                [&mut dst.tile].into_iter().chain(arguments(body)).collect()
+            }
             Stmt::Mma(m) | Stmt::Begin(m) => {
                 let mut all = vec![&mut m.dst.tile, &mut m.a.view.tile, &mut m.b.view.tile];
                 if let Start::Tile(view) = &mut m.start {
@@ -22,9 +24,9 @@ impl Stmt {
                 all.extend(m.then.iter_mut().flat_map(arguments));
                 all
             }
-            Stmt::Reduce { dst, src, .. }
-            | Stmt::Run { dst, src, .. }
-            | Stmt::Copy { dst, src, .. } => vec![&mut dst.tile, &mut src.tile],
+            Stmt::Reduce { dst, src, .. } | Stmt::Copy { dst, src, .. } => {
+                vec![&mut dst.tile, &mut src.tile]
+            }
             Stmt::Inverse { dst, src, diagonal, .. } => {
                 vec![&mut dst.tile, &mut src.tile, diagonal]
             }

@@ -72,18 +72,19 @@ pub enum Stmt {
         /// Direction.
         over: Over,
     },
-    /// Running sum down the rows of each block: `dst[t] = sum of src[s], mask(t, s)`.
+    /// Running sum down the rows of each block: `dst[t] = sum of body[s], mask(t, s)`. An argument of the
+    /// destination's shape may be the destination.
     Run {
-        /// Destination, same shape as the source.
+        /// Destination.
         dst: View,
-        /// Source.
-        src: View,
+        /// What is summed: an element for each of the destination, all from shared memory.
+        body: Body,
         /// Which rows count.
         mask: Mask,
     },
     /// Decayed scores of rows with vector decay, all in shared memory:
-    /// `dst[b,t,s] = mask(t',s') * sum_c p[b,t,c] a[b,s,c] exp(to[b,t',c] - from[b,s',c])`,
-    /// with `t' = t / (rows(p)/rows(to))`, `s'` alike. `to` and `from` are running sums with
+    /// `dst[b,t,s] = mask(t',s') * sum_c p[b,t,c] a[b,s,c] 2^(to[b,t',c] - from[b,s',c])`,
+    /// with `t' = t / (rows(p)/rows(to))`, `s'` alike. `to` and `from` are running sums of log2 decays with
     /// `to <= from` wherever the mask holds. On tensor cores (`p` and `a` as `operand`, steps
     /// of a multiple of 16 rows) the factors of a pair of steps go on the fragments of `p`; where each row
     /// is a step (a multiple of 16 of them, not more below than above the diagonal), `from` must never
@@ -108,7 +109,7 @@ pub enum Stmt {
         operand: Dtype,
     },
     /// Mixing of rows with a decay per column, all in shared memory:
-    /// `dst[b,t,v] = sum_s mask(t',s') w[b,t,s] y[b,s,v] exp(to[b,t',v] - from[b,s',v])`.
+    /// `dst[b,t,v] = sum_s mask(t',s') w[b,t,s] y[b,s,v] 2^(to[b,t',v] - from[b,s',v])`.
     Mix {
         /// Destination `[b, rows(w), cols(y)]`.
         dst: View,
@@ -382,6 +383,13 @@ impl Expr {
     }
 }
 
+impl Body {
+    /// The elements of a view as they are.
+    pub fn of(view: View) -> Self {
+        Body { expr: Expr::Arg(0), args: vec![Arg { view, transposed: false }] }
+    }
+}
+
 impl Stmt {
     /// The tiles that the statement writes.
     pub fn writes(&self) -> Vec<TileId> {
@@ -417,7 +425,7 @@ impl Stmt {
             | Stmt::Sync(_) => vec![],
             Stmt::Store { src, .. } => vec![*src],
             Stmt::Begin(m) => vec![m.a.view.tile, m.b.view.tile],
-            Stmt::Map { body: b, .. } => body(b),
+            Stmt::Map { body: b, .. } | Stmt::Run { body: b, .. } => body(b),
             Stmt::Mma(m) => {
                 let mut all = vec![m.a.view.tile, m.b.view.tile];
                 match m.start {
@@ -428,10 +436,9 @@ impl Stmt {
                 all.extend(m.then.iter().flat_map(body));
                 all
             }
-            Stmt::Reduce { src, .. }
-            | Stmt::Run { src, .. }
-            | Stmt::Inverse { src, .. }
-            | Stmt::Copy { src, .. } => vec![src.tile],
+            Stmt::Reduce { src, .. } | Stmt::Inverse { src, .. } | Stmt::Copy { src, .. } => {
+                vec![src.tile]
+            }
             Stmt::Score { p, a, to, from, .. } => vec![p.tile, a.tile, to.tile, from.tile],
             Stmt::Mix { w, y, to, from, .. } => vec![w.tile, y.tile, to.tile, from.tile],
             Stmt::Nest(n) => n.args.iter().map(|a| a.tile).collect(),

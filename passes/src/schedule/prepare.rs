@@ -128,13 +128,13 @@ fn token_rows(kernel: &Kernel, loads: &[(TileId, ParamId)], body: &[Stmt]) -> BT
     for stmt in body {
         let rows = |tile: TileId| kernel.tile(tile).rows;
         let source = match stmt {
-            Stmt::Map { dst, body } => {
+            Stmt::Map { dst, body } | Stmt::Run { dst, body, .. } => {
                 let same = |t: &TileId| rows(*t) == rows(dst.tile) && found.contains(t);
                 body.args.iter().map(|a| a.view.tile).find(same)
             }
-            Stmt::Run { src, .. }
-            | Stmt::Inverse { src, .. }
-            | Stmt::Reduce { src, over: Over::Cols, .. } => Some(src.tile),
+            Stmt::Inverse { src, .. } | Stmt::Reduce { src, over: Over::Cols, .. } => {
+                Some(src.tile)
+            }
             Stmt::Score { p, .. } => Some(p.tile),
             Stmt::Mma(m) if !m.a.transposed => Some(m.a.view.tile),
             Stmt::Copy { src, map: CopyMap::Whole | CopyMap::Cols { .. }, .. } => Some(src.tile),
@@ -188,8 +188,7 @@ fn eager_reads(body: Vec<Stmt>) -> Vec<Stmt> {
 /// The destination of a statement, and the tiles of its kind that it reads element by element only.
 fn overwritable(kernel: &Kernel, stmt: &Stmt) -> Option<(TileId, Vec<TileId>)> {
     let (dst, sources): (View, Vec<Arg>) = match stmt {
-        Stmt::Map { dst, body } => (*dst, body.args.clone()),
-        Stmt::Run { dst, src, .. } => (*dst, vec![Arg { view: *src, transposed: false }]),
+        Stmt::Map { dst, body } | Stmt::Run { dst, body, .. } => (*dst, body.args.clone()),
         _ => return None,
     };
     let alike = |arg: &Arg| {

@@ -100,7 +100,7 @@ impl Run<'_> {
             }
             Stmt::Mma(m) => self.product(m),
             Stmt::Reduce { op, dst, src, over } => self.reduce(*op, *dst, *src, *over),
-            Stmt::Run { dst, src, mask } => self.running_sum(*dst, *src, *mask),
+            Stmt::Run { dst, body, mask } => self.running_sum(*dst, body, *mask),
             Stmt::Score { dst, p, a, to, from, mask, unit, operand } => {
                 let single = self.kernel.shape(*p)[1] == self.kernel.shape(*to)[1];
                 let scales = *unit == Unit::Tensor && single && self.rounding == Rounding::Stored;
@@ -293,11 +293,11 @@ impl Run<'_> {
         self.put(dst.tile, out);
     }
 
-    fn running_sum(&mut self, dst: View, src: View, mask: Mask) {
+    fn running_sum(&mut self, dst: View, body: &Body, mask: Mask) {
         let shape = self.kernel.shape(dst);
-        let block = self.block(src);
+        let term = |index| self.body(body, Spot { shape, index }, None);
         let sum = |[b, t, c]: [usize; 3]| {
-            (0..shape[1]).filter(|s| mask.holds(t, *s)).map(|s| block.at(b, s, c)).sum::<f64>()
+            (0..shape[1]).filter(|s| mask.holds(t, *s)).map(|s| term([b, s, c])).sum::<f64>()
         };
         let out = elements(shape).map(sum).collect();
         self.put(dst.tile, out);
@@ -320,7 +320,7 @@ impl Run<'_> {
             }
             if let Some(operand) = scaled.filter(|_| t >= s) {
                 let scale = |x: f64, exponent: f64, factor: Option<Dtype>| {
-                    let by = exponent.exp();
+                    let by = exponent.exp2();
                     operand.round(x * factor.map_or(by, |dtype| dtype.round(by)))
                 };
                 let between = step_between(t, s);
@@ -332,7 +332,7 @@ impl Run<'_> {
                 };
                 return (0..p.shape[2]).map(term).sum();
             }
-            let decay = |c: usize| (to.at(b, step_t, c) - from.at(b, step_s, c)).exp();
+            let decay = |c: usize| (to.at(b, step_t, c) - from.at(b, step_s, c)).exp2();
             (0..p.shape[2]).map(|c| p.at(b, t, c) * a.at(b, s, c) * decay(c)).sum()
         };
         let out = elements(shape).map(value).collect();
@@ -346,7 +346,7 @@ impl Run<'_> {
         let value = |[b, t, v]: [usize; 3]| {
             let held = (0..y.shape[1]).filter(|s| mask.holds(t / per_t, s / per_s));
             held.map(|s| {
-                let decay = (to.at(b, t / per_t, v) - from.at(b, s / per_s, v)).exp();
+                let decay = (to.at(b, t / per_t, v) - from.at(b, s / per_s, v)).exp2();
                 w.at(b, t, s) * y.at(b, s, v) * decay
             })
             .sum()

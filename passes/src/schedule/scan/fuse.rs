@@ -9,6 +9,7 @@ use sluice_ir::dtype::Dtype;
 use sluice_ir::kernel::{Arg, Body, CopyMap, Expr, Over, Reduction, Stmt, TileId, View};
 use sluice_ir::pointwise::{Binary, Unary};
 use sluice_ir::seq::{Mask, Seq};
+use std::f64::consts::LOG2_E;
 
 /// The lowest log decay that is kept: `e^-100` is below the smallest f32, so a decay of 0 (a gate of
 /// minus infinity) and this one are the same, and differences of running sums stay exact enough.
@@ -306,9 +307,9 @@ impl Scan<'_> {
                 let less = Box::new(self.argument(fusion, less, false));
                 Expr::Binary(Binary::Add, sum, Box::new(Expr::Unary(Unary::Neg, less)))
             }
-            None => self.operand(fusion, x)?,
+            None => return Ok(Expr::Unary(Unary::Exp, Box::new(self.operand(fusion, x)?))),
         };
-        Ok(Expr::Unary(Unary::Exp, Box::new(value)))
+        Ok(Expr::Unary(Unary::Exp2, Box::new(value)))
     }
 
     /// The expression of a node, operands inlined or read.
@@ -363,7 +364,7 @@ impl Scan<'_> {
         })
     }
 
-    /// The decay between each pair of steps: `e^(to - from)` where the mask holds.
+    /// The decay between each pair of steps: `2^(to - from)` where the mask holds.
     fn segment(&mut self, fusion: &mut Fusion, m: Id, g: Id) -> Result<Expr, Diagnostic> {
         let mask = self.mask(m);
         let (to, from) = self.decay_sums(mask, g)?;
@@ -371,11 +372,11 @@ impl Scan<'_> {
         let from = self.argument(fusion, from, true);
         let minus = Expr::Unary(Unary::Neg, Box::new(from));
         let exponent = Expr::Binary(Binary::Add, Box::new(to), Box::new(minus));
-        let value = Box::new(Expr::Unary(Unary::Exp, Box::new(exponent)));
+        let value = Box::new(Expr::Unary(Unary::Exp2, Box::new(exponent)));
         Ok(Expr::Keep { mask, row_step: 1, col_step: 1, value })
     }
 
-    /// If a node is a running sum or total of log decays: its tile, and what is to be taken from that.
+    /// If a node is a running sum or total of log decays: its tile in octaves, and what is to be taken from that.
     fn gate_sum(&mut self, id: Id) -> Result<Option<(View, Option<View>)>, Diagnostic> {
         let id = self.base(id);
         let never_positive = |x: Id| self.term.facts(x).array().range.hi <= 0.0;
@@ -403,28 +404,29 @@ impl Scan<'_> {
         if let Some(tile) = self.totals.get(&g) {
             return Ok(View { tile: *tile, blocks });
         }
-        let src = self.gate(g)?;
+        let src = match self.runs.contains_key(&(g, Mask::Incl)) {
+            true => None,
+            false => Some(self.gate(g)?),
+        };
         let (size, home) = ([blocks, self.size(g)[1]], Home::Shared { stages: 1 });
         let tile = self.draft.tile("total", size, self.build.compute, home);
         self.totals.insert(g, tile);
         let dst = View { tile, blocks };
-        self.draft.body.push(match self.runs.get(&(g, Mask::Incl)) {
-            Some(run) => {
+        self.draft.body.push(match src {
+            None => {
                 let last = self.size(g)[0] / blocks - 1;
                 let map = CopyMap::Rows { dst_first: 0, src_first: last, count: 1 };
-                Stmt::Copy { dst, src: View { tile: *run, blocks }, map }
+                let src = View { tile: self.runs[&(g, Mask::Incl)], blocks };
+                Stmt::Copy { dst, src, map }
             }
-            None => Stmt::Reduce { op: Reduction::Sum, dst, src, over: Over::Rows },
+            Some(src) => Stmt::Reduce { op: Reduction::Sum, dst, src, over: Over::Rows },
         });
         Ok(dst)
     }
 
-    /// A gate bounded below, in shared memory.
+    /// A gate in octaves and bounded below, in shared memory.
     fn gate(&mut self, g: Id) -> Result<View, Diagnostic> {
         let id = self.base(g);
-        if self.term.facts(id).array().range.lo >= LOWEST_GATE {
-            return self.view(g, Form::Shared);
-        }
         if let Some(tile) = self.gates.get(&id) {
             return Ok(self.seen(g, *tile));
         }
@@ -433,28 +435,46 @@ impl Scan<'_> {
         let dst = self.draft.tile("gate", size, self.build.compute, home);
         self.gates.insert(id, dst);
         let dst_view = self.seen(g, dst);
-        let mut fusion = self.fusion(id, dst_view);
-        let value = self.operand(&mut fusion, id)?;
-        let lowest = Box::new(Expr::Const(LOWEST_GATE));
-        let expr = Expr::Binary(Binary::Max, Box::new(value), lowest);
-        self.draft.map(dst_view, expr, fusion.args);
+        let Body { expr, args } = self.octaves(id, dst_view)?.0;
+        self.draft.map(dst_view, expr, args);
         Ok(dst_view)
     }
 
-    /// The running sum of a gate under a mask.
+    /// A gate in octaves, since the exponential unit takes powers of two, and bounded below; whether it is no
+    /// more work than that.
+    fn octaves(&mut self, id: Id, dst: View) -> Result<(Body, bool), Diagnostic> {
+        let mut fusion = self.fusion(id, dst);
+        let value = self.operand(&mut fusion, id)?;
+        let is_there = matches!(value, Expr::Arg(_));
+        let scaled =
+            |x: Expr| Expr::Binary(Binary::Mul, Box::new(x), Box::new(Expr::Const(LOG2_E)));
+        let lowest = Box::new(Expr::Const(LOWEST_GATE * LOG2_E));
+        let expr = match self.term.facts(id).array().range.lo >= LOWEST_GATE {
+            true => scaled(value),
+            false => Expr::Binary(Binary::Max, Box::new(scaled(value)), lowest),
+        };
+        Ok((Body { expr, args: fusion.args }, is_there))
+    }
+
+    /// The running sum of a gate under a mask, in octaves.
     fn running(&mut self, g: Id, mask: Mask) -> Result<View, Diagnostic> {
         // Views of one gate with different blocks have different running sums.
         let key = (g, mask);
         if let Some(tile) = self.runs.get(&key) {
             return Ok(self.seen(g, *tile));
         }
-        let src = self.gate(g)?;
         let home = Home::Shared { stages: 1 };
         let dst = self.draft.tile("run", self.size(g), self.build.compute, home);
         self.runs.insert(key, dst);
-        let dst_view = self.seen(g, dst);
-        self.draft.body.push(Stmt::Run { dst: dst_view, src, mask });
-        Ok(dst_view)
+        let dst = self.seen(g, dst);
+        let id = self.base(g);
+        let (body, is_there) = self.octaves(id, dst)?;
+        let body = match is_there && !self.gates.contains_key(&id) {
+            true => body,
+            false => Body::of(self.gate(g)?),
+        };
+        self.draft.body.push(Stmt::Run { dst, body, mask });
+        Ok(dst)
     }
 
     /// The running sums `to`, `from` with `seg_m(g)(t, s) = to[t] - from[s]`.

@@ -7,7 +7,9 @@ use crate::schedule::params;
 use egg::Id;
 use sluice_ir::diagnostic::Diagnostic;
 use sluice_ir::dtype::Dtype;
-use sluice_ir::kernel::{Access, Arg, CopyMap, Expr, Nest, Over, Reduction, Stmt, TileId, View};
+use sluice_ir::kernel::{
+    Access, Arg, Body, CopyMap, Expr, Nest, Over, Reduction, Stmt, TileId, View,
+};
 use sluice_ir::pointwise::Binary;
 use sluice_ir::seq::{Blocks, LeafKind, Mask, Seq, Source, Term, core_of};
 use sluice_ir::step::Rate;
@@ -257,7 +259,7 @@ impl Scan<'_> {
                 let dst = self.fresh(id, "run", self.build.compute);
                 let mask = self.mask(m);
                 let dst_view = self.seen(id, dst);
-                self.draft.body.push(Stmt::Run { dst: dst_view, src, mask });
+                self.draft.body.push(Stmt::Run { dst: dst_view, body: Body::of(src), mask });
                 Ok(dst)
             }
             Seq::Tot([x]) => self.reduced(id, x, Reduction::Sum, Over::Rows),
