@@ -28,6 +28,7 @@ pub(crate) fn work(kernel: &Kernel, stmt: &Stmt) -> Work {
             decayed(kernel, ([*w, *y], [*to, *from]), columns, (*mask, Unit::Scalar))
         }
         Stmt::Map { dst, body } => other(volume(*dst) * ops(&body.expr)),
+        Stmt::Put { shape, body, .. } => other(shape.iter().product::<usize>() * ops(&body.expr)),
         Stmt::Reduce { src, .. } => other(volume(*src)),
         Stmt::Run { dst, body, .. } => other(volume(*dst) * (1 + ops(&body.expr))),
         // A third of a product, for a triangle times a triangle.

@@ -106,6 +106,7 @@ impl<'c> Emitter<'c, '_> {
             Stmt::Store { param, src, col } => {
                 self.store(Store { param: *param, src: *src, col: *col });
             }
+            Stmt::Put { param, shape, body } => self.put_out(*param, *shape, body),
             Stmt::Commit => self.b.effect("nvvm.cp.async.commit.group", &[], &[]),
             Stmt::WaitLoads { pending } => {
                 let n = self.b.attribute(&format!("{pending} : i32"));

@@ -281,6 +281,32 @@ impl<'c, 'k> Emitter<'c, 'k> {
         self.deal(count, threads, me, body);
     }
 
+    /// Deals the pieces of rows to the threads of the role, each of which keeps to one column of pieces if rows
+    /// are dealt out evenly: what it reads once for all rows is then seen not to change. The loop has `unrolled` rows written out.
+    pub(super) fn spread_rows(
+        &self,
+        rows: usize,
+        pieces: usize,
+        unrolled: usize,
+        body: impl Fn(Index<'c>, Index<'c>),
+    ) {
+        let b = &self.b;
+        let threads = self.threads();
+        let at_once = threads / pieces;
+        if !threads.is_multiple_of(pieces) || !rows.is_multiple_of(at_once) {
+            return self.spread(rows * pieces, |i| {
+                let (row, piece) = b.index_split(i, pieces);
+                body(row, piece);
+            });
+        }
+        let me = Index::below(self.thread().index, threads);
+        let (first, piece) = b.index_split(me, pieces);
+        self.fold(rows / at_once, unrolled, vec![], |round, _| {
+            body(b.index_add(b.index_mul(round, at_once), first), piece);
+            vec![]
+        });
+    }
+
     /// Deals `count` pieces of work to the warps of the role; warps that few pieces leave idle come first
     /// the next time.
     pub(super) fn spread_warps(&self, count: usize, body: impl Fn(Index<'c>)) {

@@ -3,8 +3,12 @@
 use super::emitter::Emitter;
 use super::index::Index;
 use super::load::columns;
-use super::types::Val;
-use sluice_ir::kernel::{Param, ParamId, ParamKind, Place, Tile, TileId};
+use super::pointwise::At;
+use super::types::{Compare, Val};
+use sluice_ir::kernel::{Body, Param, ParamId, ParamKind, Place, Tile, TileId};
+
+/// Rows that a thread puts to memory side by side.
+const PUT_TOGETHER: usize = 4;
 
 /// What a `Store` statement says.
 #[derive(Clone, Copy)]
@@ -100,6 +104,42 @@ impl<'c> Emitter<'c, '_> {
             });
         }
         debug_assert!(tile.rows > 0, "a tile has rows");
+    }
+
+    /// A `Put` statement.
+    pub(super) fn put_out(&self, id: ParamId, shape: [usize; 3], body: &Body) {
+        let b = &self.b;
+        let param = self.kernel.param(id);
+        let [blocks, rows, cols] = shape;
+        let fits = |n: &usize| {
+            cols.is_multiple_of(*n) && param.align.is_multiple_of(n * param.dtype.bytes())
+        };
+        let run = [4, 2].into_iter().find(fits).unwrap_or(1);
+        let put = |row: Index<'c>, piece: Index<'c>| {
+            let col = b.index_mul(piece, run);
+            let (block, in_block) = b.index_split(row, rows);
+            let at = At { shape, block, row: in_block, col, register: None, below_diagonal: false };
+            let value = |k: usize| self.element_of(body, &At { col: col.plus(k), ..at });
+            let values: Vec<Val<'c>> =
+                (0..run).map(|k| self.narrow(value(k), param.dtype)).collect();
+            b.store(b.together(&values), self.global(id, self.now().chunk, row, col, cols));
+        };
+        let (all, pieces) = (blocks * rows, cols / run);
+        // Of a whole chunk no row is asked about: then rows can be computed side by side.
+        let chunk = b.i32(self.kernel.chunk as i64);
+        let is_whole = b.compare(Compare::Eq, self.now().live, chunk);
+        let whole = || {
+            self.spread_rows(all, pieces, PUT_TOGETHER, put);
+            Vec::new()
+        };
+        let part = || {
+            self.spread_rows(all, pieces, 1, |row, piece| {
+                let exists = self.is_live(row, param.rows, self.now().live);
+                b.when(exists, || put(row, piece));
+            });
+            Vec::new()
+        };
+        b.either(is_whole, whole, part);
     }
 
     /// Deals runs of neighbouring columns to the threads.

@@ -118,6 +118,7 @@ impl<'c, 'k> Emitter<'c, 'k> {
                 self.load(*dst, *param, *col, Place { chunk, ..place });
             }
             Stmt::Store { param, src, col } => self.store(*param, *src, *col, place),
+            Stmt::Put { param, shape, body } => self.put_out(*param, *shape, body, place),
             // One thread and no copies in flight: nothing to wait for.
             Stmt::Begin(_) | Stmt::Commit | Stmt::WaitLoads { .. } | Stmt::Sync(_) => {}
             Stmt::Fill { dst, value } => self.fill(*dst, *value, place),

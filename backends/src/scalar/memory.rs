@@ -2,8 +2,11 @@
 
 use super::build::{Int, Ptr, Real};
 use super::entry::{Emitter, Place};
+use super::pointwise::Spot;
 use inkwell::IntPredicate;
-use sluice_ir::kernel::{CopyMap, Order, Param, ParamId, ParamKind, Rows, Sharing, TileId, View};
+use sluice_ir::kernel::{
+    Body, CopyMap, Order, Param, ParamId, ParamKind, Rows, Sharing, TileId, View,
+};
 use sluice_ir::pairs;
 
 impl<'c> Emitter<'c, '_> {
@@ -168,6 +171,19 @@ impl<'c> Emitter<'c, '_> {
             ParamKind::StateOut => self.when_given(id, all),
             _ => all(),
         }
+    }
+
+    pub(super) fn put_out(&self, id: ParamId, shape: [usize; 3], body: &Body, place: Place<'c>) {
+        let b = &self.build;
+        let param = self.kernel.param(id);
+        b.each(shape, |index| {
+            let [block, row, col] = index;
+            let row = b.offset(block, shape[1], row);
+            b.when(self.token_exists(place, b.div(row, b.int(param.rows))), || {
+                let value = self.body(body, Spot { shape, index, place }, None);
+                self.deposit(param.dtype, self.address(id, [row, col], shape[2], place), value);
+            });
+        });
     }
 
     fn when_given(&self, id: ParamId, body: impl FnOnce()) {

@@ -138,6 +138,15 @@ fn statement(kernel: &Kernel, stmt: &Stmt) -> Result<(), String> {
     match stmt {
         Stmt::Load { dst, param, col, .. } => transfer(kernel, (*dst, param.0, *col), true),
         Stmt::Store { param, src, col } => transfer(kernel, (*src, param.0, *col), false),
+        Stmt::Put { param, shape, body } => {
+            let param = kernel.params.get(param.0).ok_or("a param is missing")?;
+            let [blocks, rows, cols] = *shape;
+            let token_rows = (kernel.chunk * param.rows, param.cols) == (blocks * rows, cols);
+            let plain = !param.split && !param.transposed && param.kind == ParamKind::TokenOut;
+            ensure(token_rows && plain, || format!("{shape:?} put to param {}", param.name))?;
+            body.args.iter().try_for_each(|arg| is_shared(kernel, arg.view))?;
+            pointwise(kernel, *shape, body, 0)
+        }
         Stmt::Commit | Stmt::WaitLoads { .. } | Stmt::Fill { .. } => Ok(()),
         Stmt::Sync(Sync::Arrive(b) | Sync::Wait(b) | Sync::Free { barrier: b, .. }) => {
             ensure(*b < kernel.mbarriers.len(), || "an mbarrier is missing".to_owned())

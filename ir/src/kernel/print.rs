@@ -227,6 +227,9 @@ impl Kernel {
                 let (param, src) = (&self.param(*param).name, &self.tile(*src).name);
                 format!("store {param} <- {src}{}", at_column(*col))
             }
+            Stmt::Put { param, body, .. } => {
+                format!("put {} <- {}", self.param(*param).name, self.body(body, None))
+            }
             Stmt::Commit => "commit".to_owned(),
             Stmt::WaitLoads { pending } => format!("wait loads, {pending} pending"),
             Stmt::Sync(Sync::Cta) => "barrier".to_owned(),

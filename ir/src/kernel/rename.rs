@@ -12,6 +12,7 @@ impl Stmt {
         match self {
             Stmt::Load { dst, .. } | Stmt::Fill { dst, .. } | Stmt::Table { dst, .. } => vec![dst],
             Stmt::Store { src, .. } => vec![src],
+            Stmt::Put { body, .. } => arguments(body).collect(),
             Stmt::Commit | Stmt::WaitLoads { .. } | Stmt::Sync(_) => vec![],
             Stmt::Map { dst, body } | Stmt::Run { dst, body, .. } => {
                 [&mut dst.tile].into_iter().chain(arguments(body)).collect()

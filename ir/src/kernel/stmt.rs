@@ -32,6 +32,15 @@ pub enum Stmt {
         /// Tile column that goes to the param's first column; the param's width says how many go.
         col: usize,
     },
+    /// A pointwise expression on tiles in shared memory straight to global memory: rows that exist.
+    Put {
+        /// Destination, of token rows.
+        param: ParamId,
+        /// The elements of a chunk as `[blocks, rows, cols]`.
+        shape: [usize; 3],
+        /// The expression and its arguments.
+        body: Body,
+    },
     /// Closes a group of asynchronous loads.
     Commit,
     /// Waits until at most `pending` of the role's latest groups are unfinished.
@@ -407,6 +416,7 @@ impl Stmt {
             Stmt::Walk(w) => w.writes().map(|a| a.tile).chain(w.summaries()).collect(),
             Stmt::Begin(_)
             | Stmt::Store { .. }
+            | Stmt::Put { .. }
             | Stmt::Commit
             | Stmt::WaitLoads { .. }
             | Stmt::Sync(_) => vec![],
@@ -425,7 +435,9 @@ impl Stmt {
             | Stmt::Sync(_) => vec![],
             Stmt::Store { src, .. } => vec![*src],
             Stmt::Begin(m) => vec![m.a.view.tile, m.b.view.tile],
-            Stmt::Map { body: b, .. } | Stmt::Run { body: b, .. } => body(b),
+            Stmt::Map { body: b, .. } | Stmt::Run { body: b, .. } | Stmt::Put { body: b, .. } => {
+                body(b)
+            }
             Stmt::Mma(m) => {
                 let mut all = vec![m.a.view.tile, m.b.view.tile];
                 match m.start {

@@ -77,7 +77,7 @@ pub(super) fn split(
     let alone = |tiles: &[Tile]| -> Vec<Tile> { tiles.iter().map(one_instance).collect() };
     let loaded: BTreeSet<TileId> = loads.iter().map(|(tile, _)| *tile).collect();
     let maker: Vec<Stmt> = maker.into_iter().chain(stores).collect();
-    let maker = recompute::spared(&kernel, maker);
+    let maker = put_straight(&kernel, &whole.params, recompute::spared(&kernel, maker));
     let before = Draft {
         tiles: alone(&whole.tiles),
         params: whole.params.clone(),
@@ -93,6 +93,27 @@ pub(super) fn split(
         ..whole
     };
     Some(Halves { before: needed(before, loads), scan: needed(scan, &all_loads) })
+}
+
+/// Maps whose values are only stored, as expressions that go straight to memory.
+fn put_straight(kernel: &Kernel, params: &[Param], mut body: Vec<Stmt>) -> Vec<Stmt> {
+    for at in 0..body.len() {
+        let Stmt::Store { param, src, col: 0 } = body[at] else { continue };
+        let writers = body.iter().filter(|s| s.writes().contains(&src)).count();
+        let readers = body.iter().filter(|s| s.reads().contains(&src)).count();
+        let makes = |s: &&Stmt| matches!(s, Stmt::Map { dst, .. } if dst.tile == src);
+        let token_rows = kernel.tile(src).rows == kernel.chunk * params[param.0].rows;
+        if let Some(Stmt::Map { dst, body: value }) = body.iter().find(makes)
+            && (writers, readers) == (1, 1)
+            && token_rows
+        {
+            body[at] = Stmt::Put { param, shape: kernel.shape(*dst), body: value.clone() };
+        }
+    }
+    let put: BTreeSet<TileId> = body.iter().flat_map(Stmt::reads).collect();
+    let unread = |s: &Stmt| matches!(s, Stmt::Map { dst, .. } if !put.contains(&dst.tile));
+    body.retain(|s| !unread(s));
+    body
 }
 
 /// A tile that nothing is loaded to ahead.
@@ -240,7 +261,9 @@ fn statements(draft: &mut Draft) -> impl Iterator<Item = &mut Stmt> {
 
 fn param_of(stmt: &mut Stmt) -> Option<&mut ParamId> {
     match stmt {
-        Stmt::Load { param, .. } | Stmt::Store { param, .. } => Some(param),
+        Stmt::Load { param, .. } | Stmt::Store { param, .. } | Stmt::Put { param, .. } => {
+            Some(param)
+        }
         _ => None,
     }
 }

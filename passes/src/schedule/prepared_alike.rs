@@ -7,7 +7,7 @@ use super::draft::finished;
 use sluice_ir::diagnostic::Diagnostic;
 use sluice_ir::dtype::Dtype;
 use sluice_ir::kernel::{
-    Body, Checked, CopyMap, Expr, Kernel, Param, ParamId, ParamKind, Stmt, TileId,
+    Body, Checked, CopyMap, Expr, Kernel, Param, ParamId, ParamKind, Stmt, TileId, View,
 };
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -78,15 +78,37 @@ fn made(kernel: &Kernel, values: &mut Vec<Value>) -> Vec<(String, (usize, Param)
             made.extend(held.get(src).map(|value| (to.name.clone(), (*value, shape))));
             continue;
         }
+        if let Stmt::Put { param, shape: [blocks, rows, cols], body } = stmt {
+            let to = kernel.param(*param);
+            let shape = Param { name: String::new(), ..to.clone() };
+            // The value is that of a map.
+            let mut body = body.clone();
+            body.args.iter_mut().for_each(|arg| arg.view.tile = place_of(arg.view.tile, &held));
+            let dst = View { tile: TileId(0), blocks: *blocks };
+            let stmt = Stmt::Map { dst, body: ordered(&body) };
+            let size = [blocks * rows, *cols];
+            let value = Value { stmt, param: None, size, dtype: to.dtype, before: None };
+            made.push((to.name.clone(), (number(values, value), shape)));
+            continue;
+        }
         let Some(&dst) = stmt.writes().first() else { continue };
         let value = value(kernel, stmt, dst, &held);
-        let known = values.iter().position(|v| *v == value).unwrap_or_else(|| {
-            values.push(value);
-            values.len() - 1
-        });
-        held.insert(dst, known);
+        held.insert(dst, number(values, value));
     }
     made
+}
+
+/// The number of a value among those that are known.
+fn number(values: &mut Vec<Value>, value: Value) -> usize {
+    values.iter().position(|v| *v == value).unwrap_or_else(|| {
+        values.push(value);
+        values.len() - 1
+    })
+}
+
+/// What stands for the value that a tile holds.
+fn place_of(tile: TileId, held: &BTreeMap<TileId, usize>) -> TileId {
+    TileId(held.get(&tile).map_or(usize::MAX, |v| v + 1))
 }
 
 /// What a statement makes of the values that are held in tiles.
@@ -105,7 +127,7 @@ fn value(kernel: &Kernel, stmt: &Stmt, dst: TileId, held: &BTreeMap<TileId, usiz
     for tile in stmt.tiles_mut() {
         // What is written has no value yet, unless it is read as well.
         let read = reads.contains(tile) || !scratch.contains(tile);
-        *tile = TileId(if read { held.get(tile).map_or(usize::MAX, |v| v + 1) } else { 0 });
+        *tile = if read { place_of(*tile, held) } else { TileId(0) };
     }
     match &mut stmt {
         Stmt::Load { param, .. } => *param = ParamId(0),

@@ -187,6 +187,11 @@ impl<'a> Run<'a> {
                 let out = outputs[param.0].as_mut().expect("a checked store goes to an output");
                 self.store(*src, param.0, *col, out);
             }
+            Stmt::Put { param, shape, body } => {
+                let values = self.values(*shape, body);
+                let out = outputs[param.0].as_mut().expect("a checked put goes to an output");
+                self.put_out(param.0, shape[2], &values, out);
+            }
             compute => self.compute(compute),
         }
     }
@@ -279,6 +284,19 @@ impl<'a> Run<'a> {
             }
         }
         self.put_at(dst, slot, data);
+    }
+
+    /// Rows of a chunk's elements to the param of which they have the columns.
+    fn put_out(&self, param: usize, cols: usize, values: &[f64], out: &mut Array) {
+        let param = &self.kernel.params[param];
+        let stored = self.rounding == Rounding::Stored;
+        for (row, values) in values.chunks(cols).enumerate() {
+            let Some(base) = self.base(param, self.chunk, row) else { continue };
+            let at = base + row % param.rows * param.cols;
+            for (to, x) in out.data[at..].iter_mut().zip(values) {
+                *to = if stored { param.dtype.round(*x) } else { *x };
+            }
+        }
     }
 
     fn store(&self, src: TileId, param: usize, first_col: usize, out: &mut Array) {

@@ -94,9 +94,8 @@ impl Run<'_> {
                 self.put(*dst, vec![*value; tile.rows * tile.cols]);
             }
             Stmt::Map { dst, body } => {
-                let shape = self.kernel.shape(*dst);
-                let value = |index| self.body(body, Spot { shape, index }, None);
-                self.put(dst.tile, elements(shape).map(value).collect());
+                let values = self.values(self.kernel.shape(*dst), body);
+                self.put(dst.tile, values);
             }
             Stmt::Mma(m) => self.product(m),
             Stmt::Reduce { op, dst, src, over } => self.reduce(*op, *dst, *src, *over),
@@ -114,11 +113,17 @@ impl Run<'_> {
             Stmt::Table { dst, values } => self.put(*dst, values.to_vec()),
             Stmt::Load { .. }
             | Stmt::Store { .. }
+            | Stmt::Put { .. }
             | Stmt::Begin(_)
             | Stmt::Commit
             | Stmt::WaitLoads { .. }
             | Stmt::Sync(_) => unreachable!("handled by the caller"),
         }
+    }
+
+    /// The values of a body for all elements of a shape.
+    pub(super) fn values(&self, shape: [usize; 3], body: &Body) -> Vec<f64> {
+        elements(shape).map(|index| self.body(body, Spot { shape, index }, None)).collect()
     }
 
     /// Value of a body at an element; `sum` is argument 0 of a product's `then`.
