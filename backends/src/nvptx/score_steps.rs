@@ -21,8 +21,9 @@ const BLOCK: usize = 16;
 /// Writers from which on a pair belongs to the coarse part of a block on the diagonal, in rows apart.
 const COARSE: usize = 4;
 
-/// Blocks of channels that are written out in the loop over them.
+/// Blocks of channels that are written out in the loop over them, if not more than so many rows are scaled.
 const UNROLLED: usize = 2;
+const MOST_ROWS: usize = 3;
 
 /// The sign of an exponent that is a difference.
 #[derive(Clone, Copy)]
@@ -102,6 +103,12 @@ impl<'s> Together<'s> {
             views
         };
         Together { scores, sides: [different(|s| s.p), different(|s| s.a)] }
+    }
+
+    /// Blocks of channels that are written out.
+    fn unrolled(&self) -> usize {
+        let [readers, writers] = &self.sides;
+        if readers.len() + writers.len() > MOST_ROWS { 1 } else { UNROLLED }
     }
 
     /// The rows of a score among those that differ.
@@ -322,7 +329,7 @@ impl<'c> Emitter<'c, '_> {
         let own =
             |first: Index<'c>| move |half: usize| b.index_add(first, self.quad()).plus(8 * half);
         let zeros = vec![b.f32(0.0); 8 * together.scores.len()];
-        self.fold(channels / BLOCK, UNROLLED, zeros, |k, sums| {
+        self.fold(channels / BLOCK, together.unrolled(), zeros, |k, sums| {
             let k = b.index_mul(k, BLOCK);
             let fragments = self.fragments(together, rows, k);
             let middle = self.lane_values(from.tile, k, |_| between);
@@ -354,7 +361,7 @@ impl<'c> Emitter<'c, '_> {
         let levels = together.levels(part);
         let of_level = 8 * together.scores.len();
         let zeros = vec![b.f32(0.0); of_level * levels.len()];
-        let sums = self.fold(channels / BLOCK, UNROLLED, zeros, |k, sums| {
+        let sums = self.fold(channels / BLOCK, together.unrolled(), zeros, |k, sums| {
             let k = b.index_mul(k, BLOCK);
             let fragments = self.fragments(together, &rows, k);
             let reached = self.lane_values(to.tile, k, own);
