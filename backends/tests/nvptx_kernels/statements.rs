@@ -170,6 +170,13 @@ fn scans() -> Vec<Kernel> {
             p.output(dst, F32);
         }
     }
+    // Of an expression.
+    let [a, scale] = [[64, 20], [1, 20]].map(|[rows, cols]| p.input(rows, cols, F32));
+    let dst = p.shared(64, 20, F32);
+    let expr = Expr::Binary(Binary::Max, Box::new(mul(x(0), x(1))), Box::new(Expr::Const(-0.25)));
+    let body = Body { expr, args: vec![arg(a), arg(scale)] };
+    p.then(Stmt::Run { dst: one(dst), body, mask: Mask::Incl });
+    p.output(dst, F32);
     let runs = p.kernel("running_sums");
     let mut p = fragments();
     for (rows, cols) in [(64, 128), (20, 9), (33, 1)] {

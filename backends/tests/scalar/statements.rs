@@ -289,6 +289,20 @@ fn running_sums_with_every_mask() {
 }
 
 #[test]
+fn running_sums_of_expressions() {
+    let (x, scale) = (Matrix::noise(22, 6, 3), Matrix::noise(23, 1, 3));
+    let scaled = |r: usize, c: usize| (x.at(r, c) * scale.at(0, c)).max(-0.25);
+    let want = Matrix::make(6, 3, |r, c| (0..=r).map(|s| scaled(s, c)).sum());
+    let product = binary(Binary::Mul, Expr::Arg(0), Expr::Arg(1));
+    let expr = binary(Binary::Max, product, Expr::Const(-0.25));
+    assert_equals(&[x.clone(), scale.clone()], &want, |x, y| {
+        let args = vec![arg(whole(x[0])), arg(whole(x[1]))];
+        let body = Body { expr: expr.clone(), args };
+        Stmt::Run { dst: whole(y), body, mask: Mask::Incl }
+    });
+}
+
+#[test]
 fn decayed_scores_and_mixes() {
     // Two blocks of two steps; two readers and three writers a step.
     let (p, a) = (Matrix::noise(16, 8, 5), Matrix::noise(17, 12, 5));
@@ -296,7 +310,7 @@ fn decayed_scores_and_mixes() {
     let (w, y) = (Matrix::noise(20, 8, 6), Matrix::noise(21, 12, 5));
     for &mask in Mask::ALL {
         let decay = |n: usize, t: usize, s: usize, c: usize| {
-            (to.at(2 * n + t / 2, c) - from.at(2 * n + s / 3, c)).exp()
+            (to.at(2 * n + t / 2, c) - from.at(2 * n + s / 3, c)).exp2()
         };
         let holds = |t: usize, s: usize| mask.holds(t / 2, s / 3);
         let score = Matrix::make(8, 6, |r, s| {

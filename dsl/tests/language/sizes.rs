@@ -110,6 +110,7 @@ fn functions_of_constant_matrices_are_known() {
 fn the_new_pointwise_functions_and_reductions() {
     assert_near(&value("", "[]", "logaddexp(c, c)"), &[3.0 + 2f64.ln()]);
     assert_near(&value("", "[]", "log1p(c) + expm1(c)"), &[4f64.ln() + 3f64.exp() - 1.0]);
+    assert_near(&value("", "[]", "exp2(c)"), &[8.0]);
     assert_near(&value("", "[V]", "floor(y) + 10 * sign(-y)"), &[-10.0, -8.0]);
     assert_near(&value("", "[]", "norm(x)"), &[21f64.sqrt()]);
     assert_near(&value("", "[]", "min(x, K) + 100 * min(max(x), c)"), &[298.0]);

@@ -156,13 +156,39 @@ fn what_few_rows_are_scaled_by_is_computed_again() {
     let before = before(&kernel);
     let decays = |stmt: &&Stmt| match stmt {
         Stmt::Map { dst, body } => {
-            let alone = matches!(&body.expr, Expr::Unary(Unary::Exp, x) if **x == Expr::Arg(0));
+            let alone = matches!(&body.expr, Expr::Unary(Unary::Exp2, x) if **x == Expr::Arg(0));
             alone && before.tile(dst.tile).rows == CHUNK
         }
         _ => false,
     };
     let found = before.roles[0].body.iter().filter(decays).count();
     assert_eq!(found, 0, "{before}");
+}
+
+/// Rows that nothing but the scan reads have no tile either: they are put to memory as they are computed.
+#[test]
+fn what_only_the_scan_reads_has_no_tile() {
+    let kernel = prepared(&delta(64));
+    let before = before(&kernel);
+    let body = &before.roles[0].body;
+    let puts = body.iter().filter(|s| matches!(s, Stmt::Put { .. })).count();
+    let stored = body.iter().filter_map(|s| match s {
+        Stmt::Store { src, .. } if before.tile(*src).rows == CHUNK => Some(*src),
+        _ => None,
+    });
+    let mapped = |t: &TileId| {
+        let of = |s: &&Stmt| s.writes().contains(t) || s.reads().contains(t);
+        let [Stmt::Map { .. }, Stmt::Store { .. }] = body.iter().filter(of).collect::<Vec<_>>()[..]
+        else {
+            return false;
+        };
+        true
+    };
+    assert!(puts >= 2, "{before}");
+    assert_eq!(stored.filter(mapped).count(), 0, "{before}");
+    let error = error(&delta(64), &kernel, CHUNK + 70, |_| ());
+    let allowed = tolerance(Dtype::Bf16, CHUNK + 70, Kind::Output, 1);
+    assert!(error <= allowed, "{error:.2e}");
 }
 
 /// A multiprocessor runs two blocks, or one with the warps of two.
