@@ -282,7 +282,8 @@ impl<'c, 'k> Emitter<'c, 'k> {
     }
 
     /// Deals the pieces of rows to the threads of the role, each of which keeps to one column of pieces if rows
-    /// are dealt out evenly: what it reads once for all rows is then seen not to change. The loop has `unrolled` rows written out.
+    /// are dealt out evenly: what it reads once for all rows is then seen not to change. The loop over its rows
+    /// has `unrolled` of them written out.
     pub(super) fn spread_rows(
         &self,
         rows: usize,

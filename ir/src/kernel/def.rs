@@ -4,7 +4,7 @@
 //! Kernel = params, tiles, roles, mbarriers; one instance per (sequence, head, column part)
 //! Role   = a group of warps with setup, body (once per chunk) and finish
 //! Tile   = [blocks * rows, cols] elements of one dtype, in shared memory or spread over columns
-//! Stmt   = Load | Store | Commit | WaitLoads | Sync | Fill | Map | Mma | Reduce | Run
+//! Stmt   = Load | Store | Put | Commit | WaitLoads | Sync | Fill | Map | Mma | Reduce | Run
 //!        | Score | Mix | Inverse | Copy | Nest | Walk | Table
 //! ```
 //!

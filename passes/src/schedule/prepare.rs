@@ -110,8 +110,8 @@ fn put_straight(kernel: &Kernel, params: &[Param], mut body: Vec<Stmt>) -> Vec<S
             body[at] = Stmt::Put { param, shape: kernel.shape(*dst), body: value.clone() };
         }
     }
-    let put: BTreeSet<TileId> = body.iter().flat_map(Stmt::reads).collect();
-    let unread = |s: &Stmt| matches!(s, Stmt::Map { dst, .. } if !put.contains(&dst.tile));
+    let read: BTreeSet<TileId> = body.iter().flat_map(Stmt::reads).collect();
+    let unread = |s: &Stmt| matches!(s, Stmt::Map { dst, .. } if !read.contains(&dst.tile));
     body.retain(|s| !unread(s));
     body
 }
